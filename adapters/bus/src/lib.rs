@@ -1,0 +1,1 @@
+//! Messages between services: subjects in one list, carried in process.

@@ -1,0 +1,1 @@
+//! The database: events, series, plans, meters, sites, tokens, idempotency keys.

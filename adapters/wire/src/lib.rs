@@ -1,0 +1,1 @@
+//! Every serialised shape: HTTP API, bus messages, plan file, events.

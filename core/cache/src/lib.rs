@@ -1,0 +1,1 @@
+//! What HTTP allows a shared cache to do (RFC 9111).

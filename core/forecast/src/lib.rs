@@ -1,0 +1,1 @@
+//! Measured load to quantiles per slot to headroom at a risk.

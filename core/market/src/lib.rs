@@ -1,0 +1,1 @@
+//! Offers, bids, auctions, contracts, ledger, settlement: decide(command) -> events, apply(event).

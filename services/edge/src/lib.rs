@@ -1,0 +1,1 @@
+//! Caching reverse proxy that admits exactly what was purchased.
