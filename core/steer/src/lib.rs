@@ -1,1 +1,41 @@
-//! Contracts, fleet and measurements to plan and budgets; answers where a request goes.
+//! Steering: where each request goes, and how the purchased capacity is held.
+//!
+//! ```text
+//!  contracts, sites, fleet ──plan()──► Plan ──check()──► published under a generation
+//!                                       │
+//!        ┌──────────────────────────────┼──────────────────────────┐
+//!        ▼                              ▼                          ▼
+//!  Steering (in each DNS server)   Gate (in each edge)       Controller (in the exchange)
+//!  answers mapping requests from   admits requests against   turns what edges measured into
+//!  plan, budget and lease ledger   its share, exactly        the next Budgets
+//! ```
+//!
+//! Everything here is arithmetic on values that are handed in: no clock, no sockets, no random
+//! source. The name server, the edge, the exchange and the simulator run this same code.
+
+mod answer;
+mod bucket;
+mod budget;
+mod check;
+mod control;
+mod gate;
+mod lease;
+pub mod limits;
+mod plan;
+mod planner;
+mod prefix;
+mod share;
+
+pub use answer::{Answer, Steering, SteeringReport, Target};
+pub use bucket::{Allowance, Bucket};
+pub use budget::{Budgets, LeaseBudget};
+pub use check::{Note, Severity, check};
+pub use control::{ContractMeter, ControlConfig, Controller, EdgeReport};
+pub use gate::{Gate, Refusal};
+pub use lease::Ledger;
+pub use plan::{
+    AssignAlgorithm, Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder,
+    Server, Site, SiteRegion,
+};
+pub use planner::{Fleet, PlanInput, SiteInput, plan};
+pub use prefix::{PrefixMap, client_prefix};

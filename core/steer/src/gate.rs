@@ -1,0 +1,202 @@
+//! The gate of one contract at one edge: admits a request if both figures of the share allow it.
+
+use std::{sync::Arc, time::Duration};
+
+use headroom_units::{BitRate, ContractId, RequestRate, Timestamp};
+
+use crate::{Allowance, Bucket, Entitlement, share};
+
+/// One request, in tokens of the request bucket: millionths of a request.
+const REQUEST: u64 = 1_000_000;
+/// One byte, in tokens of the egress bucket: thousandths of a byte.
+const BYTE: u64 = 1_000;
+
+/// Why a request was not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The contract's slots have not begun or are over.
+    NotActive,
+    /// The share's requests per second are used up.
+    Requests,
+    /// The share's egress is used up.
+    Egress,
+}
+
+/// What one edge may serve of one contract. Cheap to renew: the buckets go on.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    contract: ContractId,
+    entitled: (RequestRate, BitRate),
+    requests: Allowance,
+    egress: Allowance,
+    buckets: Arc<Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    requests: Bucket,
+    egress: Bucket,
+}
+
+impl Gate {
+    /// The gate of a contract in a region of `edges` edges, at its safe share, with a full bucket.
+    /// `burst` is how long an idle bucket saves up.
+    #[must_use]
+    pub fn new(entitlement: &Entitlement, edges: usize, burst: Duration) -> Self {
+        let safe = share::safe_share(entitlement.requests, edges);
+        let allowance = |rate: u64, depth_min: u64| {
+            let mut allowance = Allowance {
+                since: Timestamp::EPOCH,
+                accrued: 0,
+                rate,
+                expires: Timestamp::EPOCH,
+                safe_rate: rate,
+                from: entitlement.from,
+                until: entitlement.until,
+                burst,
+                depth_min,
+            };
+            allowance.accrued = allowance.depth(Timestamp::EPOCH);
+            allowance
+        };
+        let entitled = (entitlement.requests, entitlement.egress);
+        Self {
+            contract: entitlement.contract,
+            entitled,
+            requests: allowance(request_tokens(safe), REQUEST),
+            egress: allowance(egress_tokens(entitled, safe), 0),
+            buckets: Arc::default(),
+        }
+    }
+
+    /// The same gate with a new share of the contract's requests, and as much of its egress, from
+    /// `now` until `expires`.
+    #[must_use]
+    pub fn renewed(&self, share: RequestRate, expires: Timestamp, now: Timestamp) -> Self {
+        self.buckets.requests.settle(&self.requests, now);
+        self.buckets.egress.settle(&self.egress, now);
+        Self {
+            requests: self.requests.renewed(now, request_tokens(share), expires),
+            egress: self.egress.renewed(now, egress_tokens(self.entitled, share), expires),
+            ..self.clone()
+        }
+    }
+
+    /// The contract it is for.
+    #[must_use]
+    pub fn contract(&self) -> ContractId {
+        self.contract
+    }
+
+    /// Admits one request, or says why not.
+    ///
+    /// # Errors
+    /// The [`Refusal`]; nothing is taken then.
+    pub fn admit(&self, now: Timestamp) -> Result<(), Refusal> {
+        if now < self.requests.from || now >= self.requests.until {
+            return Err(Refusal::NotActive);
+        }
+        if self.buckets.egress.is_in_debt(&self.egress, now) {
+            return Err(Refusal::Egress);
+        }
+        if self.buckets.requests.take(&self.requests, now, REQUEST) {
+            Ok(())
+        } else {
+            Err(Refusal::Requests)
+        }
+    }
+
+    /// Accounts for `bytes` sent to a visitor. They are paid before the next request is admitted.
+    pub fn charge_egress(&self, bytes: u64, now: Timestamp) {
+        self.buckets.egress.charge(&self.egress, now, bytes.saturating_mul(BYTE));
+    }
+
+    /// How much this edge held available so far, in thousandths of a request; rises with time.
+    #[must_use]
+    pub fn available_millirequests(&self, now: Timestamp) -> u64 {
+        self.requests.accrued(now) / (REQUEST / 1_000)
+    }
+
+    /// The share at `now`, in requests per second.
+    #[must_use]
+    pub fn share(&self, now: Timestamp) -> RequestRate {
+        let rate =
+            if now < self.requests.expires { self.requests.rate } else { self.requests.safe_rate };
+        RequestRate::from_millirequests_per_second(rate / (REQUEST / 1_000))
+    }
+}
+
+fn request_tokens(share: RequestRate) -> u64 {
+    share.millirequests_per_second().saturating_mul(REQUEST / 1_000)
+}
+
+/// The part of the contract's egress that goes with `share` of its requests, in tokens per second.
+fn egress_tokens((requests, egress): (RequestRate, BitRate), share: RequestRate) -> u64 {
+    let whole = u128::from(requests.millirequests_per_second().max(1));
+    let tokens = u128::from(egress.bits_per_second())
+        * u128::from(BYTE / 8)
+        * u128::from(share.millirequests_per_second())
+        / whole;
+    u64::try_from(tokens).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing;
+
+    fn gate() -> Gate {
+        let (_, entitlement) = testing::entitlement("shop", "east", 1, 100, 200, 100);
+        Gate::new(&entitlement, 2, Duration::from_millis(250))
+    }
+
+    fn admitted(gate: &Gate, from_millis: u64, until_millis: u64) -> usize {
+        (from_millis..until_millis)
+            .filter(|millis| gate.admit(Timestamp::from_millis(*millis)).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn without_budgets_an_edge_serves_its_safe_share() {
+        let gate = gate();
+        assert_eq!(gate.share(Timestamp::from_seconds(100)).to_string(), "25 req/s");
+        assert_eq!(admitted(&gate, 110_000, 120_000), 250 + 6);
+    }
+
+    #[test]
+    fn nothing_is_admitted_outside_the_slots() {
+        let gate = gate();
+        assert_eq!(gate.admit(Timestamp::from_millis(99_999)), Err(Refusal::NotActive));
+        assert_eq!(gate.admit(Timestamp::from_seconds(100)), Ok(()));
+        assert_eq!(gate.admit(Timestamp::from_seconds(200)), Err(Refusal::NotActive));
+    }
+
+    #[test]
+    fn a_share_is_held_and_falls_back_when_it_expires() {
+        let now = Timestamp::from_seconds(110);
+        let share = RequestRate::from_requests_per_second(75);
+        let gate = gate().renewed(share, now.after(Duration::from_secs(3)), now);
+        assert_eq!(admitted(&gate, 110_000, 113_000), 3 * 75 + 6);
+        assert_eq!(admitted(&gate, 114_000, 116_000), 2 * 25 + 6);
+    }
+
+    #[test]
+    fn egress_is_paid_before_the_next_request() {
+        let gate = gate();
+        let now = Timestamp::from_seconds(150);
+        assert!(gate.admit(now).is_ok());
+        // A quarter of 50 Mbit/s is 1.5625 MB/s; the bucket holds 250 ms of it.
+        gate.charge_egress(1_953_125, now);
+        assert_eq!(gate.admit(Timestamp::from_millis(150_500)), Err(Refusal::Egress));
+        assert_eq!(gate.admit(Timestamp::from_millis(151_001)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_available_is_told_exactly() {
+        let gate = gate();
+        let at = |seconds| gate.available_millirequests(Timestamp::from_seconds(seconds));
+        assert_eq!(at(110) - at(109), 25_000);
+        assert_eq!(at(100) - at(90), 0);
+        assert_eq!(at(300) - at(200), 0);
+    }
+}

@@ -1,0 +1,364 @@
+//! The ledger of leases: what one name server has handed out, and has not expired, of one site in
+//! one region.
+//!
+//! A lease carries the load its client really brings (its hidden load). A mapping request gets an
+//! edge only if the ledger with the new lease fits the budget, so the sum is held whatever the
+//! clients' sizes are; coin flips cannot do that when one client in a hundred carries a third of
+//! the load. The choice is sticky: a client that holds a lease keeps its edge.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use headroom_units::{EdgeId, RequestRate, Timestamp};
+use ipnet::IpNet;
+
+use crate::{LeaseBudget, limits};
+
+/// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
+/// happen because demand is larger than that.
+const STRANGER_WEIGHT: u64 = 2;
+/// A learned weight follows a new measurement by at least one part in this many.
+const LEARNING_PARTS: u64 = 6;
+
+/// Leases, learned weights and the clients of one site in one region. All loads are in thousandths
+/// of a request per second.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    leases: BTreeMap<IpNet, Lease>,
+    expiries: BTreeSet<(Timestamp, IpNet)>,
+    by_edge: BTreeMap<EdgeId, u64>,
+    leased: u64,
+    /// Load that no live lease accounts for, such as that of resolvers that stretch the TTL.
+    overhang: u64,
+    clients: BTreeMap<IpNet, Client>,
+    census: Census,
+}
+
+#[derive(Debug, Clone)]
+struct Lease {
+    edge: EdgeId,
+    weight: u64,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Client {
+    edge: Option<EdgeId>,
+    weight: u64,
+    measurements: u64,
+    census: u64,
+}
+
+/// Counts the clients that asked in the present period and in the one before.
+#[derive(Debug, Clone, Default)]
+struct Census {
+    period: u64,
+    present: u64,
+    previous: u64,
+}
+
+impl Ledger {
+    /// Notes that `client` asked. Called for every mapping request, answered with an edge or not,
+    /// so that the number of clients is known before the first slot begins. `period` is a few TTLs.
+    pub fn note(&mut self, client: IpNet, now: Timestamp, period: Duration) {
+        let number = now.nanos() / u64::try_from(period.as_nanos().max(1)).unwrap_or(u64::MAX) + 1;
+        if self.census.period != number {
+            let followed = self.census.period + 1 == number;
+            self.census.previous = if followed { self.census.present } else { 0 };
+            self.census.present = 0;
+            self.census.period = number;
+        }
+        if !self.clients.contains_key(&client)
+            && self.clients.len() >= limits::CLIENTS_PER_LEDGER_MAX
+        {
+            return;
+        }
+        let known = self.clients.entry(client).or_default();
+        if known.census != number {
+            known.census = number;
+            self.census.present += 1;
+        }
+    }
+
+    /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`; the one it has, or
+    /// had last, else the one with the least leased load.
+    pub fn lease(
+        &mut self,
+        client: IpNet,
+        budget: RequestRate,
+        edges: &[&EdgeId],
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Option<EdgeId> {
+        self.expire(now);
+        let weight = self.weight(client, budget);
+        let held = self.leases.get(&client).map_or(0, |lease| lease.weight);
+        let room = budget.millirequests_per_second().saturating_sub(self.overhang);
+        if self.leased - held + weight > room {
+            return None;
+        }
+        let edge = self.edge_for(client, edges)?;
+        let since = self.remove(client).map_or(now, |lease| lease.since);
+        let until = now.after(ttl);
+        self.insert(client, Lease { edge: edge.clone(), weight, since, until });
+        Some(edge)
+    }
+
+    /// Takes in what each client prefix brought to the edges in one second, and corrects the
+    /// weights of those that held a lease throughout it.
+    pub fn learn(&mut self, budget: &LeaseBudget, now: Timestamp) {
+        self.expire(now);
+        let second = budget.measured_second;
+        let brought = |client: &IpNet| {
+            budget.brought.get(client).map_or(0, |rate| rate.millirequests_per_second())
+        };
+        let held: Vec<IpNet> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.since <= second)
+            .map(|(client, _)| *client)
+            .collect();
+        for client in &held {
+            let weight = self.clients.entry(*client).or_default().measured(brought(client));
+            self.reweigh(*client, weight);
+        }
+        let unattributed: u64 = budget
+            .brought
+            .iter()
+            .filter(|(client, _)| !self.leases.contains_key(client))
+            .map(|(_, rate)| rate.millirequests_per_second())
+            .sum();
+        self.attribute(unattributed, &held);
+    }
+
+    /// The load leased out and not expired.
+    #[must_use]
+    pub fn leased(&self) -> RequestRate {
+        RequestRate::from_millirequests_per_second(self.leased)
+    }
+
+    /// The number of live leases.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Load from prefixes without a lease belongs to leases whose own prefix stays silent: those
+    /// of resolvers that stand elsewhere than their users. Without such leases it is overhang.
+    fn attribute(&mut self, unattributed: u64, held: &[IpNet]) {
+        let silent: Vec<IpNet> = held
+            .iter()
+            .copied()
+            .filter(|client| self.clients.get(client).is_some_and(Client::is_silent))
+            .collect();
+        self.overhang = if silent.is_empty() { unattributed } else { 0 };
+        let each = unattributed.checked_div(u64::try_from(silent.len()).unwrap_or(u64::MAX));
+        for client in silent {
+            self.reweigh(client, each.unwrap_or(0));
+        }
+    }
+
+    fn weight(&self, client: IpNet, budget: RequestRate) -> u64 {
+        match self.clients.get(&client) {
+            Some(known) if known.measurements > 0 && known.weight > 0 => known.weight,
+            Some(known) if known.is_silent() => {
+                self.leases.get(&client).map_or(0, |lease| lease.weight)
+            }
+            _ => {
+                let clients = self.census.present.max(self.census.previous).max(1);
+                let budget = budget.millirequests_per_second();
+                (budget.saturating_mul(STRANGER_WEIGHT) / clients).clamp(1, budget.max(1))
+            }
+        }
+    }
+
+    fn edge_for(&self, client: IpNet, edges: &[&EdgeId]) -> Option<EdgeId> {
+        let last = self.clients.get(&client).and_then(|known| known.edge.as_ref());
+        if let Some(last) = last.filter(|last| edges.contains(last)) {
+            return Some(last.clone());
+        }
+        let load = |edge: &EdgeId| self.by_edge.get(edge).copied().unwrap_or(0);
+        edges.iter().min_by_key(|edge| (load(edge), **edge)).map(|edge| (*edge).clone())
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((until, client)) = self.expiries.first().copied() {
+            if until > now {
+                break;
+            }
+            self.remove(client);
+        }
+    }
+
+    fn insert(&mut self, client: IpNet, lease: Lease) {
+        self.leased += lease.weight;
+        *self.by_edge.entry(lease.edge.clone()).or_default() += lease.weight;
+        self.expiries.insert((lease.until, client));
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.edge = Some(lease.edge.clone());
+        }
+        self.leases.insert(client, lease);
+    }
+
+    fn remove(&mut self, client: IpNet) -> Option<Lease> {
+        let lease = self.leases.remove(&client)?;
+        self.leased -= lease.weight;
+        if let Some(load) = self.by_edge.get_mut(&lease.edge) {
+            *load -= lease.weight;
+        }
+        self.expiries.remove(&(lease.until, client));
+        Some(lease)
+    }
+
+    fn reweigh(&mut self, client: IpNet, weight: u64) {
+        if let Some(lease) = self.remove(client) {
+            self.insert(client, Lease { weight, ..lease });
+        }
+    }
+}
+
+impl Client {
+    /// The weight after one more measurement: the mean of the first few, then a moving average.
+    fn measured(&mut self, brought: u64) -> u64 {
+        self.measurements += 1;
+        let parts = self.measurements.min(LEARNING_PARTS);
+        self.weight = (self.weight * (parts - 1) + brought) / parts;
+        self.weight
+    }
+
+    /// It was measured more than once and brought nothing from its own prefix.
+    fn is_silent(&self) -> bool {
+        self.measurements > 1 && self.weight == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(20);
+
+    fn client(number: u8) -> IpNet {
+        format!("10.0.{number}.0/24").parse().unwrap()
+    }
+
+    fn rate(requests: u64) -> RequestRate {
+        RequestRate::from_requests_per_second(requests)
+    }
+
+    fn seconds(seconds: u64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn edges() -> [EdgeId; 2] {
+        ["east-1".parse().unwrap(), "east-2".parse().unwrap()]
+    }
+
+    fn lease(ledger: &mut Ledger, number: u8, budget: u64, now: u64) -> Option<EdgeId> {
+        let edges = edges();
+        ledger.note(client(number), seconds(now), TTL * 2);
+        ledger.lease(client(number), rate(budget), &edges.each_ref(), TTL, seconds(now))
+    }
+
+    fn learn(ledger: &mut Ledger, second: u64, brought: &[(u8, u64)]) {
+        let brought = brought.iter().map(|(number, load)| (client(*number), rate(*load))).collect();
+        let budget =
+            LeaseBudget { measured_second: seconds(second), brought, ..LeaseBudget::default() };
+        ledger.learn(&budget, seconds(second + 1));
+    }
+
+    fn crowd(clients: u8) -> Ledger {
+        let mut ledger = Ledger::default();
+        for number in 0..clients {
+            ledger.note(client(number), seconds(0), TTL * 2);
+        }
+        ledger
+    }
+
+    #[test]
+    fn strangers_fill_half_the_budget_each_until_they_are_known() {
+        let mut ledger = crowd(10);
+        let leased = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
+        assert_eq!(leased, 5);
+    }
+
+    #[test]
+    fn a_heavy_client_is_held_to_what_it_really_brings() {
+        let mut ledger = crowd(10);
+        for number in 0..10 {
+            lease(&mut ledger, number, 100, 1);
+        }
+        learn(&mut ledger, 2, &[(0, 60), (1, 5), (2, 5), (3, 5), (4, 5)]);
+        assert_eq!(ledger.leased(), rate(80));
+        assert!(lease(&mut ledger, 5, 100, 3).is_some(), "a stranger of 20 fits");
+        assert!(lease(&mut ledger, 6, 100, 3).is_none(), "another does not");
+        assert!(lease(&mut ledger, 0, 70, 3).is_none(), "a smaller budget drops the heavy one");
+    }
+
+    #[test]
+    fn the_choice_is_sticky_and_survives_expiry() {
+        let mut ledger = Ledger::default();
+        let first = lease(&mut ledger, 1, 100, 0).unwrap();
+        learn(&mut ledger, 1, &[(1, 10)]);
+        lease(&mut ledger, 2, 100, 1);
+        learn(&mut ledger, 2, &[(1, 10), (2, 10)]);
+        assert_eq!(lease(&mut ledger, 1, 100, 10).unwrap(), first);
+        assert_eq!(lease(&mut ledger, 1, 100, 100).unwrap(), first);
+    }
+
+    #[test]
+    fn leases_end_with_their_ttl() {
+        let mut ledger = Ledger::default();
+        lease(&mut ledger, 1, 100, 0);
+        assert_eq!(ledger.count(), 1);
+        learn(&mut ledger, 20, &[]);
+        assert_eq!((ledger.count(), ledger.leased()), (0, RequestRate::ZERO));
+    }
+
+    #[test]
+    fn load_beyond_the_leases_leaves_less_room() {
+        let mut ledger = crowd(10);
+        lease(&mut ledger, 1, 100, 0);
+        learn(&mut ledger, 1, &[(1, 10), (9, 85)]);
+        assert!(lease(&mut ledger, 2, 100, 2).is_none());
+        learn(&mut ledger, 3, &[(1, 10)]);
+        assert!(lease(&mut ledger, 2, 100, 4).is_some());
+    }
+
+    #[test]
+    fn a_resolver_away_from_its_users_gets_their_load() {
+        let mut ledger = Ledger::default();
+        lease(&mut ledger, 1, 100, 0);
+        for second in 1..4 {
+            learn(&mut ledger, second, &[(200, 40)]);
+        }
+        assert_eq!(ledger.leased(), rate(40));
+    }
+
+    proptest! {
+        /// The ledger's sums are those of its leases, and no lease is given beyond the budget.
+        #[test]
+        fn sums_hold_under_any_conversation(
+            steps in prop::collection::vec((0u8..20, 0u64..5, 1u64..200, 0u64..60), 1..200)
+        ) {
+            let mut ledger = Ledger::default();
+            let mut now = 0;
+            for (number, wait, budget, load) in steps {
+                now += wait;
+                if lease(&mut ledger, number, budget, now).is_some() {
+                    prop_assert!(ledger.leased() <= rate(budget));
+                }
+                learn(&mut ledger, now.saturating_sub(1), &[(number, load)]);
+                let sum: u64 = ledger.leases.values().map(|lease| lease.weight).sum();
+                prop_assert_eq!(ledger.leased, sum);
+                prop_assert_eq!(ledger.by_edge.values().sum::<u64>(), sum);
+                prop_assert_eq!(ledger.expiries.len(), ledger.leases.len());
+            }
+        }
+    }
+}

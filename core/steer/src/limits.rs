@@ -1,0 +1,32 @@
+//! The limits of plans, ledgers and budgets, and how they relate.
+
+use std::time::Duration;
+
+/// The most regions a plan may hold.
+pub const REGIONS_MAX: usize = 1_000;
+/// The most edges of one region.
+pub const EDGES_PER_REGION_MAX: usize = 1_000;
+/// The most sites a plan may hold.
+pub const SITES_MAX: usize = 1_000_000;
+/// The most host names of one site.
+pub const HOSTS_PER_SITE_MAX: usize = 100;
+/// The most origin servers, and the most servers of an assignment, of one site.
+pub const SERVERS_PER_SITE_MAX: usize = 64;
+/// The most entitlements of one site.
+pub const ENTITLEMENTS_PER_SITE_MAX: usize = 10_000;
+/// The most clients one lease ledger remembers; beyond it, strangers are sent to the remainder.
+pub const CLIENTS_PER_LEDGER_MAX: usize = 1_000_000;
+/// The most client prefixes one edge reports for one site and second.
+pub const CLIENTS_PER_REPORT_MAX: usize = 10_000;
+/// The shortest time a steered answer may be cached.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest time a steered answer may be cached: beyond it, overshoot grows steeply.
+pub const TTL_MAX: Duration = Duration::from_secs(300);
+/// IPv4 clients are told apart by this many leading bits.
+pub const CLIENT_PREFIX_V4: u8 = 24;
+/// IPv6 clients are told apart by this many leading bits.
+pub const CLIENT_PREFIX_V6: u8 = 56;
+
+const _: () = assert!(TTL_MIN.as_secs() >= 1 && TTL_MIN.as_secs() < TTL_MAX.as_secs());
+const _: () = assert!(CLIENT_PREFIX_V4 <= 32 && CLIENT_PREFIX_V6 <= 128);
+const _: () = assert!(CLIENTS_PER_REPORT_MAX <= CLIENTS_PER_LEDGER_MAX);
