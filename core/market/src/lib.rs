@@ -1,1 +1,8 @@
-//! Offers, bids, auctions, contracts, ledger, settlement: decide(command) -> events, apply(event).
+//! The market.
+mod auction;
+pub mod limits;
+mod offer;
+mod verify;
+pub use auction::{Clearing, Order, SlotClearing, clear};
+pub use offer::{Offer, OfferPolicy, OfferStep, offer_curve};
+pub use verify::{Flaw, verify};

@@ -374,7 +374,7 @@ mod tests {
             assert!(shares.iter().sum::<u64>() <= 100);
         }
         assert_eq!(shares, [75, 25]);
-        for second in 112..120 {
+        for second in 112..130 {
             shares = run(&mut controller, &plan, second, [20, 80]);
             assert!(shares.iter().sum::<u64>() <= 100);
         }
