@@ -1,1 +1,27 @@
-//! Every serialised shape: HTTP API, bus messages, plan file, events.
+//! Every serialised shape: the HTTP API, bus messages, the plan file, stored events.
+//!
+//! What is serialised is a promise, so it stands here, apart from the types that decide. Each
+//! shape converts to and from core types; core itself knows no serialisation.
+
+mod api;
+pub mod limits;
+mod messages;
+mod plan;
+mod problem;
+mod text;
+
+pub use api::{
+    AccountView, BidView, ContractLive, ContractView, HostView, LedgerView, LiveView, NewBid,
+    NewCredit, NewPurchaser, NewSeries, NewSite, PurchaserView, RegionLive, RegionView,
+    SeriesImported, SeriesPoint, SettlementView, SiteView, SlotView,
+};
+pub use messages::{
+    BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter,
+    MeterReport, NameServerReport, OwnMeter, ShareMessage,
+};
+pub use plan::{
+    AlgorithmDocument, EdgeDocument, EntitlementDocument, NameServerDocument, OverShareDocument,
+    PlanDocument, RegionDocument, RemainderDocument, ServerDocument, SiteDocument,
+};
+pub use problem::{PROBLEM_MEDIA_TYPE, Problem};
+pub use text::{Text, Time};

@@ -1,0 +1,89 @@
+//! What the market can be asked to do.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use headroom_units::{
+    BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, SiteId, Slot, SlotLength,
+    SlotRange, UnitSize, Units,
+};
+
+use crate::{Delivery, Offer};
+
+/// What holds for every bid and auction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a slot is.
+    pub slot_length: SlotLength,
+    /// What a unit stands for.
+    pub unit: UnitSize,
+    /// A slot can be traded if it begins at this time from now or later.
+    pub lead: Duration,
+    /// How many slots after the running one bids may reach.
+    pub horizon_slots: u64,
+    /// The published floor, per unit and slot: nothing is bid or sold below it.
+    pub reserve: Price,
+    /// What the operator pays per undelivered firm unit and slot, beside the refund.
+    pub penalty: Price,
+    /// Where there is a market.
+    pub regions: BTreeSet<RegionId>,
+}
+
+/// One thing to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Let a purchaser trade.
+    OpenAccount {
+        /// Who.
+        purchaser: PurchaserId,
+    },
+    /// Record money that a purchaser paid in.
+    Credit {
+        /// Whose.
+        purchaser: PurchaserId,
+        /// How much; more than zero.
+        amount: Money,
+        /// Who recorded it.
+        by: String,
+    },
+    /// Ask for capacity; the money for it is held at once.
+    PlaceBid {
+        /// Who pays.
+        purchaser: PurchaserId,
+        /// What the capacity is for. That the site is the purchaser's is the caller's to check.
+        site: SiteId,
+        /// Where.
+        region: RegionId,
+        /// When.
+        slots: SlotRange,
+        /// The most units, the same in each slot.
+        units: Units,
+        /// The highest price per unit and slot, on average over the slots.
+        limit: Price,
+        /// What is promised.
+        class: Class,
+    },
+    /// Withdraw what is still open of a bid.
+    CancelBid {
+        /// The bid.
+        bid: BidId,
+        /// Who asks; the bid must be theirs.
+        purchaser: PurchaserId,
+    },
+    /// Hold an auction.
+    Clear {
+        /// Where.
+        region: RegionId,
+        /// All that can be served for purchasers in that region, one offer per slot, sold units
+        /// included: what contracts hold already is taken off here.
+        offers: Vec<Offer>,
+    },
+    /// Settle one slot of a contract.
+    Settle {
+        /// The contract.
+        contract: ContractId,
+        /// The slot; it must be over.
+        slot: Slot,
+        /// What was delivered.
+        delivery: Delivery,
+    },
+}

@@ -1,0 +1,199 @@
+//! Contracts, and the arithmetic of settling one of their slots. Exact: whole micro-units and
+//! thousandths of a request; what is due to the purchaser is rounded up.
+
+use headroom_units::{
+    BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, SiteId, Slot, SlotLength,
+    SlotRange, Timestamp, Units,
+};
+
+/// What was bought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contract {
+    /// Given out by the market, rising.
+    pub id: ContractId,
+    /// The bid it fills, or a part of it.
+    pub bid: BidId,
+    /// Who pays.
+    pub purchaser: PurchaserId,
+    /// What the capacity is for.
+    pub site: SiteId,
+    /// Where.
+    pub region: RegionId,
+    /// When.
+    pub slots: SlotRange,
+    /// How much, the same in each slot.
+    pub units: Units,
+    /// What is promised.
+    pub class: Class,
+    /// The price per unit of each slot, in the order of the slots.
+    pub prices: Vec<Price>,
+    /// When it was made.
+    pub made_at: Timestamp,
+}
+
+impl Contract {
+    /// The price per unit in `slot`, or `None` if that is not one of its slots.
+    #[must_use]
+    pub fn price(&self, slot: Slot) -> Option<Price> {
+        let after = slot.number().checked_sub(self.slots.first().number())?;
+        self.prices.get(usize::try_from(after).ok()?).copied()
+    }
+
+    /// What all slots cost together, before refunds.
+    #[must_use]
+    pub fn cost(&self) -> Money {
+        let cost =
+            |price: &Price| price.of(self.units).map_or(0, |money| i128::from(money.micro()));
+        let micro: i128 = self.prices.iter().map(cost).sum();
+        Money::from_micro(i64::try_from(micro).unwrap_or(i64::MAX))
+    }
+
+    /// The requests bought per slot.
+    #[must_use]
+    pub const fn requests_per_slot(&self, length: SlotLength) -> u64 {
+        self.units.count().saturating_mul(length.seconds())
+    }
+}
+
+/// What was delivered to a contract in a slot, from the meters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// Requests served.
+    pub served: u64,
+    /// Requests refused, though they were for this contract.
+    pub refused: u64,
+    /// What could have been served: the live shares the edges held for the contract, summed over
+    /// the slot, in thousandths of a request.
+    pub available_millirequests: u64,
+}
+
+impl Delivery {
+    /// What was bought and could not be had, in thousandths of a request: what the edges did not
+    /// hold available, or what they refused although it was not used up, if that is more.
+    ///
+    /// `purchased` is in requests.
+    #[must_use]
+    pub fn undelivered_millirequests(&self, purchased: u64) -> u64 {
+        let bought = purchased.saturating_mul(1_000);
+        let not_available = bought.saturating_sub(self.available_millirequests);
+        let unused = bought.saturating_sub(self.served.saturating_mul(1_000));
+        not_available.max(self.refused.saturating_mul(1_000).min(unused))
+    }
+}
+
+/// What a contract costs for a slot in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// The contract.
+    pub contract: ContractId,
+    /// The slot.
+    pub slot: Slot,
+    /// What was delivered.
+    pub delivery: Delivery,
+    /// The price times the units: out of the money held, to the operator.
+    pub charge: Money,
+    /// The undelivered part of the charge: back to the purchaser.
+    pub refund: Money,
+    /// What the operator pays beside the refund, for a firm contract.
+    pub penalty: Money,
+    /// What was not delivered, in thousandths of a request.
+    pub undelivered_millirequests: u64,
+}
+
+/// Settles `slot` of `contract`, or `None` if it is not one of its slots or the amounts cannot be
+/// kept. `penalty` is per undelivered firm unit and slot.
+pub(crate) fn settle(
+    contract: &Contract,
+    slot: Slot,
+    delivery: Delivery,
+    length: SlotLength,
+    penalty: Price,
+) -> Option<Settlement> {
+    let price = contract.price(slot)?;
+    let purchased = contract.requests_per_slot(length);
+    let undelivered = delivery.undelivered_millirequests(purchased);
+    let part = |price: Price| undelivered_part(price, contract.units, undelivered, purchased);
+    Some(Settlement {
+        contract: contract.id,
+        slot,
+        delivery,
+        charge: price.of(contract.units)?,
+        refund: part(price)?,
+        penalty: match contract.class {
+            Class::Firm => part(penalty)?,
+            Class::Interruptible => Money::ZERO,
+        },
+        undelivered_millirequests: undelivered,
+    })
+}
+
+/// `price * units * undelivered / purchased`, rounded up. The limits keep the product in range.
+fn undelivered_part(price: Price, units: Units, undelivered: u64, purchased: u64) -> Option<Money> {
+    let purchased = i128::from(purchased) * 1_000;
+    if purchased == 0 {
+        return Some(Money::ZERO);
+    }
+    let product = i128::from(price.micro())
+        .checked_mul(i128::from(units.count()))?
+        .checked_mul(i128::from(undelivered))?;
+    let rounded_up = product / purchased + i128::from(product % purchased > 0);
+    i64::try_from(rounded_up).ok().map(Money::from_micro)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(class: Class, (served, refused, available): (u64, u64, u64)) -> (i64, i64, i64) {
+        let slot = Slot::new(7);
+        let contract = Contract {
+            id: ContractId::new(1),
+            bid: BidId::new(1),
+            purchaser: "shop".parse().unwrap(),
+            site: "shop".parse().unwrap(),
+            region: "east".parse().unwrap(),
+            slots: SlotRange::one(slot),
+            units: Units::saturating(10),
+            class,
+            prices: vec![Price::from_micro(30).unwrap()],
+            made_at: Timestamp::EPOCH,
+        };
+        let delivery = Delivery { served, refused, available_millirequests: available };
+        let length = SlotLength::from_seconds(10).unwrap();
+        let penalty = Price::from_micro(70).unwrap();
+        let done = settle(&contract, slot, delivery, length, penalty).unwrap();
+        (done.charge.micro(), done.refund.micro(), done.penalty.micro())
+    }
+
+    #[test]
+    fn full_delivery_is_charged_in_full_whether_used_or_not() {
+        assert_eq!(settled(Class::Firm, (100, 0, 100_000)), (300, 0, 0));
+        assert_eq!(settled(Class::Firm, (0, 0, 100_000)), (300, 0, 0));
+        assert_eq!(settled(Class::Firm, (100, 5_000, 100_000)), (300, 0, 0));
+        assert_eq!(settled(Class::Firm, (110, 5_000, 110_000)), (300, 0, 0));
+    }
+
+    #[test]
+    fn what_was_not_available_or_wrongly_refused_is_refunded_and_penalised_if_firm() {
+        assert_eq!(settled(Class::Firm, (50, 0, 75_000)), (300, 75, 175));
+        assert_eq!(settled(Class::Firm, (50, 10, 100_000)), (300, 30, 70));
+        assert_eq!(settled(Class::Firm, (95, 10, 100_000)), (300, 15, 35));
+        assert_eq!(settled(Class::Interruptible, (50, 0, 75_000)), (300, 75, 0));
+        assert_eq!(settled(Class::Firm, (0, 0, 0)), (300, 300, 700));
+    }
+
+    #[test]
+    fn what_is_due_is_rounded_up() {
+        assert_eq!(settled(Class::Firm, (0, 0, 99_999)), (300, 1, 1));
+    }
+
+    #[test]
+    fn the_largest_amounts_do_not_overflow() {
+        let longest = 1_000_000_000 * 86_400;
+        let units = Units::MAX;
+        assert_eq!(undelivered_part(Price::MAX, units, longest * 1_000, longest), None);
+        let price = Price::from_micro(9_000_000_000).unwrap();
+        let all = undelivered_part(price, units, longest * 1_000, longest);
+        assert_eq!(all, price.of(units));
+    }
+}

@@ -1,0 +1,255 @@
+//! What must hold after any sequence of commands. A workload makes random commands, most of them
+//! sensible; an auditor keeps its own simple count of what may have been sold.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use headroom_market::{
+    Account, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules,
+};
+use headroom_units::{
+    BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, Slot, SlotLength, SlotRange,
+    Timestamp, UnitSize, Units,
+};
+use proptest::prelude::*;
+
+const PURCHASERS: [&str; 3] = ["shop", "news", "game"];
+const REGIONS: [&str; 3] = ["east", "west", "mars"];
+
+fn price(micro: u64) -> Price {
+    Price::from_micro(i64::try_from(micro).unwrap()).unwrap()
+}
+
+fn purchaser(index: usize) -> PurchaserId {
+    PURCHASERS[index].parse().unwrap()
+}
+
+fn region(index: usize) -> RegionId {
+    REGIONS[index].parse().unwrap()
+}
+
+fn rules() -> Rules {
+    Rules {
+        slot_length: SlotLength::from_seconds(10).unwrap(),
+        unit: UnitSize::default(),
+        lead: Duration::from_secs(5),
+        horizon_slots: 8,
+        reserve: price(3),
+        penalty: price(11),
+        regions: [region(0), region(1)].into(),
+    }
+}
+
+fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
+    let regions = prop_oneof![8 => Just(0_usize), 4 => Just(1), 1 => Just(2)];
+    let money = prop_oneof![9 => 0..5_000_i64, 1 => any::<i64>()];
+    let units = prop_oneof![19 => 0..12_u64, 1 => 0..=Units::MAX.count()];
+    let limits = prop_oneof![19 => 0..20_u64, 1 => 0..=1_000_000_000_000_u64];
+    let command = prop_oneof![
+        1 => (0..3_usize).prop_map(|who| Command::OpenAccount { purchaser: purchaser(who) }),
+        2 => (0..3_usize, money).prop_map(|(who, micro)| Command::Credit {
+            purchaser: purchaser(who),
+            amount: Money::from_micro(micro),
+            by: String::new(),
+        }),
+        8 => (0..3_usize, regions.clone(), 0..9_u64, 0..3_u64, units, limits, any::<bool>())
+            .prop_map(|(who, place, ahead, more, units, limit, firm)| Command::PlaceBid {
+                purchaser: purchaser(who),
+                site: purchaser(who).as_str().parse().unwrap(),
+                region: region(place),
+                // Relative here; made absolute when it is run.
+                slots: SlotRange::new(Slot::new(ahead), Slot::new(ahead + more)).unwrap(),
+                units: Units::saturating(units),
+                limit: price(limit),
+                class: if firm { Class::Firm } else { Class::Interruptible },
+            }),
+        1 => (1..20_u64, 0..3_usize).prop_map(|(bid, who)| Command::CancelBid {
+            bid: BidId::new(bid),
+            purchaser: purchaser(who),
+        }),
+        5 => (regions, prop::collection::vec(
+            prop::collection::vec((0..15_u64, 0..20_u64), 0..3), 0..9
+        )).prop_map(|(place, curves)| Command::Clear {
+            region: region(place),
+            offers: curves.iter().zip(0..).map(|(steps, ahead)| Offer {
+                region: region(place),
+                slot: Slot::new(ahead),
+                steps: steps
+                    .iter()
+                    .map(|&(units, ask)| OfferStep {
+                        units: Units::saturating(units),
+                        price: price(ask),
+                    })
+                    .collect(),
+            }).collect(),
+        }),
+        4 => (1..12_u64, 0..12_u64, 0..130_u64, 0..50_u64, 0..130_000_u64).prop_map(
+            |(contract, back, served, refused, available_millirequests)| Command::Settle {
+                contract: ContractId::new(contract),
+                slot: Slot::new(back),
+                delivery: Delivery { served, refused, available_millirequests },
+            }
+        ),
+    ];
+    prop::collection::vec((0..6_u64, command), 0..80)
+}
+
+/// Slots are generated relative to the running one: ahead of it, or for settlements back.
+fn absolute(command: Command, running: u64) -> Command {
+    let ahead = |slot: Slot| slot.plus(running);
+    match command {
+        Command::PlaceBid { purchaser, site, region, slots, units, limit, class } => {
+            let slots = SlotRange::new(ahead(slots.first()), ahead(slots.last())).unwrap();
+            Command::PlaceBid { purchaser, site, region, slots, units, limit, class }
+        }
+        Command::Clear { region, mut offers } => {
+            offers.iter_mut().for_each(|offer| offer.slot = ahead(offer.slot));
+            Command::Clear { region, offers }
+        }
+        Command::Settle { contract, slot, delivery } => {
+            Command::Settle { contract, slot: Slot::new(running).minus(slot.number()), delivery }
+        }
+        other => other,
+    }
+}
+
+/// The most that was ever offered, per region and slot.
+type Offered = BTreeMap<(RegionId, Slot), Units>;
+
+fn audit(market: &Market, offered: &Offered) {
+    assert_eq!(market.ledger().sum(), 0);
+    let mut held: BTreeMap<PurchaserId, i64> = BTreeMap::new();
+    for record in market.bids() {
+        let needed = match record.status {
+            BidStatus::Open => {
+                let slots = record.bid.slots.count();
+                record.bid.limit.of_slots(record.unfilled(), slots).unwrap()
+            }
+            _ => Money::ZERO,
+        };
+        assert_eq!(record.held, needed, "{}", record.bid.id);
+        *held.entry(record.bid.purchaser.clone()).or_default() += needed.micro();
+        let parts = record.contracts.iter().map(|&id| market.contract(id).unwrap().units);
+        assert_eq!(parts.sum::<Units>(), record.filled);
+        assert_eq!(record.status == BidStatus::Filled, record.unfilled().is_zero());
+    }
+    let mut sold: BTreeMap<(RegionId, Slot), u64> = BTreeMap::new();
+    for contract in market.contracts() {
+        let limit = market.bid(contract.bid).unwrap().bid.limit;
+        assert!(contract.cost() <= limit.of_slots(contract.units, contract.slots.count()).unwrap());
+        assert!(contract.prices.iter().all(|price| *price >= market.rules().reserve));
+        let settled: Vec<Slot> =
+            market.settlements_of(contract.id).map(|settlement| settlement.slot).collect();
+        for (slot, price) in contract.slots.iter().zip(&contract.prices) {
+            *sold.entry((contract.region.clone(), slot)).or_default() += contract.units.count();
+            if !settled.contains(&slot) {
+                let cost = price.of(contract.units).unwrap();
+                *held.entry(contract.purchaser.clone()).or_default() += cost.micro();
+            }
+        }
+    }
+    for ((region, slot), units) in sold {
+        assert_eq!(market.sold(&region, slot).count(), units);
+        assert!(units <= offered[&(region, slot)].count());
+    }
+    for who in market.purchasers() {
+        let balance = |account: fn(PurchaserId) -> Account| {
+            market.ledger().balance(&account(who.clone())).micro()
+        };
+        assert!(balance(Account::PurchaserAvailable) >= 0);
+        assert_eq!(balance(Account::PurchaserHeld), held.get(who).copied().unwrap_or(0));
+    }
+    let revenue = market.ledger().balance(&Account::OperatorRevenue).micro();
+    assert_eq!(revenue, market.charged().micro() - market.refunded().micro());
+    assert!(revenue >= 0);
+    let penalties = market.ledger().balance(&Account::OperatorPenalties).micro();
+    assert_eq!(penalties, -market.penalties().micro());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn the_books_are_right_after_any_commands(commands in commands()) {
+        let mut market = Market::new(rules());
+        for who in 0..2 {
+            let opened = Event::AccountOpened { purchaser: purchaser(who) };
+            market.apply(&opened);
+        }
+        let mut replayed = market.clone();
+        let mut offered = Offered::new();
+        let mut seconds = 100;
+        for (pause, command) in commands {
+            seconds += pause;
+            let now = Timestamp::from_seconds(seconds);
+            let command = absolute(command, rules().slot_length.slot_at(now).number());
+            if let Command::Clear { offers, .. } = &command {
+                for offer in offers {
+                    let units: Units = offer.steps.iter().map(|step| step.units).sum();
+                    let most = offered
+                        .entry((offer.region.clone(), offer.slot))
+                        .or_insert(Units::ZERO);
+                    *most = units.max(*most);
+                }
+            }
+            let before = market.clone();
+            let decided = market.decide(command, now);
+            prop_assert_eq!(&market, &before);
+            for event in decided.unwrap_or_default() {
+                market.apply(&event);
+                replayed.apply(&event);
+            }
+            audit(&market, &offered);
+        }
+        prop_assert_eq!(market, replayed);
+    }
+
+    #[test]
+    fn whatever_is_due_can_be_settled_once(
+        served in any::<u32>(), refused in any::<u32>(), available in any::<u32>()
+    ) {
+        let mut market = Market::new(rules());
+        let mut run = |command, seconds| {
+            let events = market.decide(command, Timestamp::from_seconds(seconds)).unwrap();
+            events.iter().for_each(|event| market.apply(event));
+        };
+        run(Command::OpenAccount { purchaser: purchaser(0) }, 0);
+        let amount = Money::from_micro(1_000_000);
+        run(Command::Credit { purchaser: purchaser(0), amount, by: "test".to_owned() }, 0);
+        run(Command::PlaceBid {
+            purchaser: purchaser(0),
+            site: "shop".parse().unwrap(),
+            region: region(0),
+            slots: SlotRange::new(Slot::new(1), Slot::new(3)).unwrap(),
+            units: Units::saturating(7),
+            limit: price(13),
+            class: Class::Firm,
+        }, 0);
+        let offers = (1..4).map(|slot| Offer {
+            region: region(0),
+            slot: Slot::new(slot),
+            steps: vec![OfferStep { units: Units::saturating(9), price: price(7) }],
+        });
+        run(Command::Clear { region: region(0), offers: offers.collect() }, 1);
+        let now = Timestamp::from_seconds(30);
+        let due = market.unsettled(now);
+        prop_assert_eq!(due.len(), 2);
+        for (contract, slot) in due {
+            let delivery = Delivery {
+                served: served.into(),
+                refused: refused.into(),
+                available_millirequests: available.into(),
+            };
+            let settle = Command::Settle { contract, slot, delivery };
+            let events = market.decide(settle.clone(), now).unwrap();
+            events.iter().for_each(|event| market.apply(event));
+            prop_assert!(market.decide(settle, now).is_err());
+        }
+        prop_assert_eq!(market.unsettled(now), vec![]);
+        for settlement in market.settlements_of(ContractId::new(1)) {
+            prop_assert!(settlement.refund <= settlement.charge);
+            prop_assert!(settlement.undelivered_millirequests <= 70_000);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The market by example: a short script of commands and the printed result.
+//!
+//! Slots are 10 s long and the lead is 5 s; prices are micro-units, times are seconds.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
+mod script;
+
+use expect_test::expect;
+use script::check;
+
+#[test]
+fn a_bid_becomes_a_contract_and_is_settled() {
+    check(
+        "0  open shop
+         0  credit shop 10000
+         0  bid shop 1-2 10@30
+         4  clear 1:50@20 2:5@20,5@25
+         20 settle 1 1 100 0 100000
+         30 settle 1 2 40 20 75000",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 credit shop 10000
+               shop was credited 10000 by the operator
+            0 bid shop 1-2 10@30
+               bid-1 placed, holds 600
+            4 clear 1:50@20 2:5@20,5@25
+               auction; slot 1: 10 of 50 at 20; slot 2: 10 of 10 at 25
+               contract-1 for bid-1: 10 units at [20, 25]
+               bid-1 releases 150
+            20 settle 1 1 100 0 100000
+               contract-1 slot 1: charge 200, refund 0, penalty 0, undelivered 0
+            30 settle 1 2 40 20 75000
+               contract-1 slot 2: charge 250, refund 63, penalty 175, undelivered 25000
+            external -10000
+            purchaser:shop:available 9788
+            purchaser:shop:held 0
+            operator:revenue 387
+            operator:penalties -175
+            bid-1 Filled 10 of 10 units
+        "#]],
+    );
+}
+
+#[test]
+fn the_unfilled_part_stays_open_and_expires_with_its_money() {
+    check(
+        "0  open shop
+         0  open news
+         0  credit shop 1000
+         0  credit news 1000
+         0  bid shop 1-1 8@30
+         0  bid news 1-1 8@25
+         1  clear 1:10@10
+         2  clear 1:10@10
+         3  clear 1:12@10
+         6  clear 1:99@10",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 open news
+               news may trade
+            0 credit shop 1000
+               shop was credited 1000 by the operator
+            0 credit news 1000
+               news was credited 1000 by the operator
+            0 bid shop 1-1 8@30
+               bid-1 placed, holds 240
+            0 bid news 1-1 8@25
+               bid-2 placed, holds 200
+            1 clear 1:10@10
+               auction; slot 1: 10 of 10 at 25
+               contract-1 for bid-1: 8 units at [25]
+               bid-1 releases 40
+               contract-2 for bid-2: 2 units at [25]
+            2 clear 1:10@10
+               auction; slot 1: 0 of 0 at -
+            3 clear 1:12@10
+               auction; slot 1: 2 of 2 at 25
+               contract-3 for bid-2: 2 units at [25]
+            6 clear 1:99@10
+               bid-2 expired, releases 100
+            external -2000
+            purchaser:news:available 900
+            purchaser:shop:available 800
+            purchaser:news:held 100
+            purchaser:shop:held 200
+            bid-1 Filled 8 of 8 units
+            bid-2 Expired 4 of 8 units
+        "#]],
+    );
+}
+
+#[test]
+fn no_sale_is_made_below_the_reserve_or_beyond_the_offer() {
+    check(
+        "0  open shop
+         0  credit shop 5000
+         0  bid shop 1-3 4@10
+         1  clear 1:50@1 2:50@1
+         2  clear 1:50@1 2:50@1 3:3@1
+         3  cancel shop 1",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 credit shop 5000
+               shop was credited 5000 by the operator
+            0 bid shop 1-3 4@10
+               bid-1 placed, holds 120
+            1 clear 1:50@1 2:50@1
+               auction; slot 1: 0 of 50 at -; slot 2: 0 of 50 at -
+            2 clear 1:50@1 2:50@1 3:3@1
+               auction; slot 1: 3 of 50 at 5; slot 2: 3 of 50 at 5; slot 3: 3 of 3 at 20
+               contract-1 for bid-1: 3 units at [5, 5, 20]
+            3 cancel shop 1
+               bid-1 cancelled, releases 30
+            external -5000
+            purchaser:shop:available 4910
+            purchaser:shop:held 90
+            bid-1 Cancelled 3 of 4 units
+        "#]],
+    );
+}
+
+#[test]
+fn a_refused_bid_says_what_would_be_accepted() {
+    check(
+        "0  credit shop 5
+         0  open shop
+         0  open shop
+         0  credit shop 0
+         0  credit shop 9223372036854775807
+         0  credit shop 100
+         6  bid shop 1-1 1@10
+         6  bid shop 2-40 1@10
+         6  bid shop 2-2 0@10
+         6  bid shop 2-2 1@4
+         6  bid shop 2-3 1@500000000001
+         6  bid shop 2-2 1000000000@1000000000000
+         6  bid shop 2-3 6@10
+         6  bid news 2-3 6@10",
+        &expect![[r#"
+            0 credit shop 5
+               refused: purchaser shop has no account; open one first
+            0 open shop
+               shop may trade
+            0 open shop
+               refused: purchaser shop has an account already; use it, or choose another id
+            0 credit shop 0
+               refused: a credit of 0 is not possible; accepted are amounts above zero
+            0 credit shop 9223372036854775807
+               refused: all money that came in is out of range: money is counted up to 9 million million; use smaller amounts
+            0 credit shop 100
+               shop was credited 100 by the operator
+            6 bid shop 1-1 1@10
+               refused: slot 1 can no longer be bought; the first slot still open is 2
+            6 bid shop 2-40 1@10
+               refused: slot 40 is not for sale yet; the last slot for sale now is 12
+            6 bid shop 2-2 0@10
+               refused: a bid for zero units buys nothing; accepted is 1 unit or more
+            6 bid shop 2-2 1@4
+               refused: a limit of 0.000004 per unit and slot is below the reserve price of 0.000005
+            6 bid shop 2-3 1@500000000001
+               refused: a limit of 500000.000001 for 2 slots is out of range; the highest for so many is 500000
+            6 bid shop 2-2 1000000000@1000000000000
+               refused: the bid is out of range: money is counted up to 9 million million; use smaller amounts
+            6 bid shop 2-3 6@10
+               refused: the bid needs 0.00012 and 0.0001 is available; add credit, or bid for less
+            6 bid news 2-3 6@10
+               refused: purchaser news has no account; open one first
+            external -100
+            purchaser:shop:available 100
+        "#]],
+    );
+}
+
+#[test]
+fn other_refusals_say_what_would_be_accepted() {
+    check(
+        "0  open shop
+         0  open news
+         0  credit shop 100
+         0  bid shop 2-3 5@10
+         6  cancel shop 9
+         6  cancel news 1
+         6  clear 2:1@1 2:2@1
+         6  clear 2:5@7 3:5@7
+         6  cancel shop 1
+         6  settle 9 2 0 0 0
+         6  settle 1 1 0 0 0
+         6  settle 1 2 0 0 0
+         30 settle 1 2 9999999999999999 0 0
+         30 settle 1 2 0 0 0
+         30 settle 1 2 0 0 0",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 open news
+               news may trade
+            0 credit shop 100
+               shop was credited 100 by the operator
+            0 bid shop 2-3 5@10
+               bid-1 placed, holds 100
+            6 cancel shop 9
+               refused: bid-9 does not exist; use an id that was given out when a bid was placed
+            6 cancel news 1
+               refused: bid-1 is not a bid of purchaser news; only its own purchaser can cancel it
+            6 clear 2:1@1 2:2@1
+               refused: slot 2 is offered twice; an auction takes one offer per slot
+            6 clear 2:5@7 3:5@7
+               auction; slot 2: 5 of 5 at 7; slot 3: 5 of 5 at 7
+               contract-1 for bid-1: 5 units at [7, 7]
+               bid-1 releases 30
+            6 cancel shop 1
+               refused: bid-1 cannot be cancelled: it is filled; only open bids can
+            6 settle 9 2 0 0 0
+               refused: contract-9 does not exist; use an id that was given out when a contract was made
+            6 settle 1 1 0 0 0
+               refused: slot 1 is not part of contract-1; its slots are 2 to 3
+            6 settle 1 2 0 0 0
+               refused: slot 2 is not over yet; it can be settled in 24 s
+            30 settle 1 2 9999999999999999 0 0
+               refused: the delivery to contract-1 reports 9999999999999999 requests served; accepted are at most 1000000000000000
+            30 settle 1 2 0 0 0
+               contract-1 slot 2: charge 35, refund 35, penalty 350, undelivered 50000
+            30 settle 1 2 0 0 0
+               refused: slot 2 of contract-1 was settled already; nothing is left to settle
+            external -100
+            purchaser:shop:available 415
+            purchaser:shop:held 35
+            operator:revenue 0
+            operator:penalties -350
+            bid-1 Filled 5 of 5 units
+        "#]],
+    );
+}
