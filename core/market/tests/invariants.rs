@@ -42,10 +42,10 @@ fn rules() -> Rules {
 }
 
 fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
-    let regions = prop_oneof![8 => Just(0_usize), 4 => Just(1), 1 => Just(2)];
+    let regions = prop_oneof![12 => Just(0_usize), 6 => Just(1), 1 => Just(2)];
     let money = prop_oneof![9 => 0..5_000_i64, 1 => any::<i64>()];
-    let units = prop_oneof![19 => 0..12_u64, 1 => 0..=Units::MAX.count()];
-    let limits = prop_oneof![19 => 0..20_u64, 1 => 0..=1_000_000_000_000_u64];
+    let units = prop_oneof![19 => 1..12_u64, 1 => 0..=Units::MAX.count()];
+    let limits = prop_oneof![19 => 3..25_u64, 1 => 0..=1_000_000_000_000_u64];
     let command = prop_oneof![
         1 => (0..3_usize).prop_map(|who| Command::OpenAccount { purchaser: purchaser(who) }),
         2 => (0..3_usize, money).prop_map(|(who, micro)| Command::Credit {
@@ -53,7 +53,7 @@ fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
             amount: Money::from_micro(micro),
             by: String::new(),
         }),
-        8 => (0..3_usize, regions.clone(), 0..9_u64, 0..3_u64, units, limits, any::<bool>())
+        8 => (0..3_usize, regions.clone(), 0..6_u64, 0..3_u64, units, limits, any::<bool>())
             .prop_map(|(who, place, ahead, more, units, limit, firm)| Command::PlaceBid {
                 purchaser: purchaser(who),
                 site: purchaser(who).as_str().parse().unwrap(),
@@ -69,7 +69,7 @@ fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
             purchaser: purchaser(who),
         }),
         5 => (regions, prop::collection::vec(
-            prop::collection::vec((0..15_u64, 0..20_u64), 0..3), 0..9
+            prop::collection::vec((0..15_u64, 0..20_u64), 1..3), 5..9
         )).prop_map(|(place, curves)| Command::Clear {
             region: region(place),
             offers: curves.iter().zip(0..).map(|(steps, ahead)| Offer {
@@ -95,8 +95,9 @@ fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
     prop::collection::vec((0..6_u64, command), 0..80)
 }
 
-/// Slots are generated relative to the running one: ahead of it, or for settlements back.
-fn absolute(command: Command, running: u64) -> Command {
+/// Slots are generated relative to the running one. Three of four settlements are for what is due.
+fn absolute(command: Command, market: &Market, now: Timestamp) -> Command {
+    let running = market.rules().slot_length.slot_at(now).number();
     let ahead = |slot: Slot| slot.plus(running);
     match command {
         Command::PlaceBid { purchaser, site, region, slots, units, limit, class } => {
@@ -108,7 +109,11 @@ fn absolute(command: Command, running: u64) -> Command {
             Command::Clear { region, offers }
         }
         Command::Settle { contract, slot, delivery } => {
-            Command::Settle { contract, slot: Slot::new(running).minus(slot.number()), delivery }
+            let due = market.unsettled(now);
+            let chosen = due.get(usize::try_from(contract.number()).unwrap() % due.len().max(1));
+            let random = (contract, Slot::new(running).minus(slot.number()));
+            let (contract, slot) = *chosen.filter(|_| slot.number() % 4 > 0).unwrap_or(&random);
+            Command::Settle { contract, slot, delivery }
         }
         other => other,
     }
@@ -174,8 +179,9 @@ proptest! {
     fn the_books_are_right_after_any_commands(commands in commands()) {
         let mut market = Market::new(rules());
         for who in 0..2 {
-            let opened = Event::AccountOpened { purchaser: purchaser(who) };
-            market.apply(&opened);
+            let amount = Money::from_micro(5_000);
+            market.apply(&Event::AccountOpened { purchaser: purchaser(who) });
+            market.apply(&Event::Credited { purchaser: purchaser(who), amount, by: String::new() });
         }
         let mut replayed = market.clone();
         let mut offered = Offered::new();
@@ -183,7 +189,7 @@ proptest! {
         for (pause, command) in commands {
             seconds += pause;
             let now = Timestamp::from_seconds(seconds);
-            let command = absolute(command, rules().slot_length.slot_at(now).number());
+            let command = absolute(command, &market, now);
             if let Command::Clear { offers, .. } = &command {
                 for offer in offers {
                     let units: Units = offer.steps.iter().map(|step| step.units).sum();
