@@ -4,6 +4,7 @@
 //! shape converts to and from core types; core itself knows no serialisation.
 
 mod api;
+mod events;
 pub mod limits;
 mod messages;
 mod plan;
@@ -14,6 +15,10 @@ pub use api::{
     AccountView, BidView, ContractLive, ContractView, HostView, LedgerView, LiveView, NewBid,
     NewCredit, NewPurchaser, NewSeries, NewSite, PurchaserView, RegionLive, RegionView,
     SeriesImported, SeriesPoint, SettlementView, SiteView, SlotView,
+};
+pub use events::{
+    BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,
+    SettlementDocument,
 };
 pub use messages::{
     BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter,
