@@ -234,6 +234,33 @@ pub struct SettlementView {
     pub penalty_micro: i64,
 }
 
+/// What was counted of a contract.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContractMetersView {
+    /// Mapping requests of its site in its region during its slots.
+    pub mapping_requests: u64,
+    /// Of these, answered with an edge.
+    pub mapped_to_edges: u64,
+    /// What the edges counted, from one slot before its first to one after its last.
+    pub seconds: Vec<ContractSecondView>,
+}
+
+/// One second of a contract, over all edges.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContractSecondView {
+    /// The start of the second.
+    #[schema(value_type = String)]
+    pub second: Time,
+    /// Requests that came.
+    pub offered: u64,
+    /// Requests served.
+    pub served: u64,
+    /// Requests sent back to the purchaser.
+    pub refused: u64,
+    /// The shares held available, in thousandths of a request.
+    pub available_millirequests: u64,
+}
+
 /// What is unused, offered and sold of one region in one slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlotView {

@@ -12,9 +12,10 @@ mod problem;
 mod text;
 
 pub use api::{
-    AccountView, BidView, ContractLive, ContractView, HostView, LedgerView, LiveView, NewBid,
-    NewCredit, NewPurchaser, NewSeries, NewSite, PurchaserView, RegionLive, RegionView,
-    SeriesImported, SeriesPoint, SettlementView, SiteView, SlotView,
+    AccountView, BidView, ContractLive, ContractMetersView, ContractSecondView, ContractView,
+    HostView, LedgerView, LiveView, NewBid, NewCredit, NewPurchaser, NewSeries, NewSite,
+    PurchaserView, RegionLive, RegionView, SeriesImported, SeriesPoint, SettlementView, SiteView,
+    SlotView,
 };
 pub use events::{
     BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,

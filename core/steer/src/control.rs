@@ -16,7 +16,7 @@ use std::{
 use headroom_units::{ContractId, EdgeId, RequestRate, SiteId, Timestamp};
 use ipnet::IpNet;
 
-use crate::{Budgets, Entitlement, LeaseBudget, Plan, SiteRegion, share};
+use crate::{Budgets, Entitlement, LeaseBudget, Plan, SiteRegion, limits, share};
 
 /// The integral trim moves by this part of the error each second.
 const TRIM_GAIN: f64 = 0.04;
@@ -159,7 +159,9 @@ impl Controller {
         };
         let measured = self.measured_second(plan, now);
         for (id, site) in &plan.sites {
-            for entitlement in site.entitlements.iter().filter(|held| held.until > now) {
+            let soon = now.after(limits::SHARE_AHEAD);
+            let due = |held: &&Entitlement| held.until > now && held.from <= soon;
+            for entitlement in site.entitlements.iter().filter(due) {
                 let shares = self.shares(plan, entitlement, expires_at, now);
                 budgets.shares.insert(entitlement.contract, shares);
             }

@@ -22,6 +22,10 @@ pub const CLIENTS_PER_REPORT_MAX: usize = 10_000;
 pub const TTL_MIN: Duration = Duration::from_secs(1);
 /// The longest time a steered answer may be cached: beyond it, overshoot grows steeply.
 pub const TTL_MAX: Duration = Duration::from_secs(300);
+/// How long a plan keeps a contract after its last slot, so that its last second is still metered.
+pub const ENTITLEMENT_KEPT: Duration = Duration::from_secs(5);
+/// How long before its first slot an edge is given its share of a contract.
+pub const SHARE_AHEAD: Duration = Duration::from_secs(30);
 /// IPv4 clients are told apart by this many leading bits.
 pub const CLIENT_PREFIX_V4: u8 = 24;
 /// IPv6 clients are told apart by this many leading bits.

@@ -10,7 +10,7 @@ use headroom_units::{
     Authority, EdgeId, Generation, HostName, NameServerId, RegionId, SiteId, Timestamp,
 };
 
-use crate::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site};
+use crate::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, limits};
 
 /// The proxy network as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct PlanInput {
 }
 
 /// Makes the plan. Names whose control was not proved, sites without a proved name, and
-/// entitlements that are over or belong to no planned site are left out.
+/// entitlements that are long over or belong to no planned site are left out.
 #[must_use]
 pub fn plan(input: &PlanInput) -> Plan {
     let fleet = &input.fleet;
@@ -77,7 +77,7 @@ pub fn plan(input: &PlanInput) -> Plan {
     let mut sites: BTreeMap<_, _> =
         input.sites.iter().filter_map(|site| Some((site.id.clone(), planned(site)?))).collect();
     for (id, entitlement) in &input.entitlements {
-        if entitlement.until <= input.now {
+        if entitlement.until.after(limits::ENTITLEMENT_KEPT) <= input.now {
             continue;
         }
         if let Some(site) = sites.get_mut(id) {
@@ -126,7 +126,7 @@ mod tests {
         let now = Timestamp::from_seconds(100);
         let mut input = testing::input(now);
         input.sites[0].hosts.push(("not-mine.example".parse().unwrap(), false));
-        input.entitlements.push(testing::entitlement("shop", "east", 1, 0, 100, 50));
+        input.entitlements.push(testing::entitlement("shop", "east", 1, 0, 90, 50));
         input.entitlements.push(testing::entitlement("shop", "east", 2, 90, 120, 50));
         input.entitlements.push(testing::entitlement("nobody", "east", 3, 90, 120, 50));
         let plan = plan(&input);

@@ -14,7 +14,7 @@ pub(crate) fn safe_share(contract: RequestRate, edges: usize) -> RequestRate {
 /// Water-filling (max-min fairness): gives each demand what it asks above `floor`, the smallest
 /// first, until `total` is used; what is left when all are content is spread evenly.
 ///
-/// The sum never exceeds `total`, provided the floors do not.
+/// The shares add up to `total` exactly. A floor that does not fit is lowered to an even part.
 #[must_use]
 pub(crate) fn water_fill(total: u64, floor: u64, demands: &[u64]) -> Vec<u64> {
     let count = u64::try_from(demands.len()).unwrap_or(u64::MAX);
@@ -33,8 +33,10 @@ pub(crate) fn water_fill(total: u64, floor: u64, demands: &[u64]) -> Vec<u64> {
         shares[index] += given;
         left -= given;
     }
+    let (each, mut rest) = (left / count, left % count);
     for share in &mut shares {
-        *share += left / count;
+        *share += each + u64::from(rest > 0);
+        rest = rest.saturating_sub(1);
     }
     shares
 }
@@ -56,13 +58,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_sum_never_exceeds_the_total(
+        fn the_shares_add_up_to_the_total(
             total in 0u64..1_000_000,
             floor in 0u64..1_000,
             demands in prop::collection::vec(0u64..1_000_000, 1..20),
         ) {
             let shares = water_fill(total, floor, &demands);
-            prop_assert!(shares.iter().sum::<u64>() <= total);
+            prop_assert_eq!(shares.iter().sum::<u64>(), total);
             let floor = floor.min(total / demands.len() as u64);
             prop_assert!(shares.iter().all(|share| *share >= floor));
         }

@@ -1,0 +1,209 @@
+//! Bids.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use headroom_market::{BidRecord, BidStatus, Command, Event};
+use headroom_units::{BidId, Price, SlotLength, SlotRange, Units};
+use headroom_wire::{BidView, NewBid, Problem, Text, Time};
+
+use super::{
+    auth::Caller,
+    body::{Json, json},
+    problem::{ApiError, ApiResult},
+    sites,
+};
+use crate::start::Shared;
+
+/// Places a bid; the money for it is held at once.
+#[utoipa::path(post, path = "/v1/bids", tag = "bids", request_body = NewBid,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = BidView), (status = "4XX", body = Problem)))]
+pub(crate) async fn place(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    body: Json<NewBid>,
+) -> ApiResult<Response> {
+    let purchaser = caller.require_purchaser()?.clone();
+    if let Some(answered) = body.repetition.answered(&shared, &caller).await? {
+        return Ok(answered);
+    }
+    let bid = &body.value;
+    let length = shared.config.slot_length;
+    let slots = slots(bid, length)?;
+    let units = units(bid, &shared)?;
+    let limit = Price::from_micro(bid.limit_price_micro).ok_or_else(|| {
+        let most = Price::MAX.micro();
+        ApiError::invalid(format!(
+            "limit_price_micro is {}; accepted is 0 to {most} millionths",
+            bid.limit_price_micro
+        ))
+    })?;
+    let site = sites::find(&shared, &caller, bid.site.0.as_str()).await?;
+    if !site.hosts.iter().any(|host| host.proved) {
+        return Err(ApiError::new(StatusCode::CONFLICT, "not-proved").because(format!(
+            "no host name of site {} is proved yet; set the TXT record and verify the site first",
+            bid.site.0
+        )));
+    }
+    let command = Command::PlaceBid {
+        purchaser,
+        site: bid.site.0.clone(),
+        region: bid.region.0.clone(),
+        slots,
+        units,
+        limit,
+        class: bid.class.map(|class| class.0).unwrap_or_default(),
+    };
+    let events = shared
+        .book
+        .execute_answering(command, headroom_clock::now(), |events| {
+            let view = placed(events, length)?;
+            body.repetition.answer(&caller, StatusCode::CREATED, &view)
+        })
+        .await
+        .map_err(|error| ApiError::of(error, length))?;
+    let view = placed(&events, length).ok_or_else(ApiError::internal)?;
+    Ok(json(StatusCode::CREATED, &view))
+}
+
+/// The caller's bids, newest first.
+#[utoipa::path(get, path = "/v1/bids", tag = "bids",
+    responses((status = 200, body = Vec<BidView>), (status = "4XX", body = Problem)))]
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
+    let length = shared.config.slot_length;
+    let mut views: Vec<_> = shared
+        .book
+        .read(|market| {
+            let mine = market.bids().filter(|record| caller.may_see(&record.bid.purchaser));
+            mine.map(|record| view(record, length)).collect()
+        })
+        .await;
+    views.reverse();
+    Ok(json(StatusCode::OK, &views))
+}
+
+/// One bid, and what became of it.
+#[utoipa::path(get, path = "/v1/bids/{id}", tag = "bids", params(("id" = String, Path)),
+    responses((status = 200, body = BidView), (status = "4XX", body = Problem)))]
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    Ok(json(StatusCode::OK, &find(&shared, &caller, &id).await?))
+}
+
+/// Withdraws what is still open of a bid; its money is available again. Withdrawing twice changes
+/// nothing.
+#[utoipa::path(delete, path = "/v1/bids/{id}", tag = "bids", params(("id" = String, Path)),
+    responses((status = 200, body = BidView), (status = "4XX", body = Problem)))]
+pub(crate) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let purchaser = caller.require_purchaser()?.clone();
+    let found = find(&shared, &caller, &id).await?;
+    if found.status != "cancelled" {
+        let command = Command::CancelBid { bid: found.id.0, purchaser };
+        shared
+            .book
+            .execute(command, headroom_clock::now())
+            .await
+            .map_err(|error| ApiError::of(error, shared.config.slot_length))?;
+    }
+    Ok(json(StatusCode::OK, &find(&shared, &caller, &id).await?))
+}
+
+async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<BidView> {
+    let unknown = || ApiError::not_found(format!("you have no bid {id:?}"));
+    let bid: BidId = id.parse().map_err(|_| unknown())?;
+    let length = shared.config.slot_length;
+    shared
+        .book
+        .read(|market| {
+            let mine = market.bid(bid).filter(|record| caller.may_see(&record.bid.purchaser));
+            mine.map(|record| view(record, length))
+        })
+        .await
+        .ok_or_else(unknown)
+}
+
+fn slots(bid: &NewBid, length: SlotLength) -> ApiResult<SlotRange> {
+    let first = length.slot_starting(bid.first_slot.0).ok_or_else(|| {
+        let slot = length.slot_at(bid.first_slot.0);
+        ApiError::invalid(format!(
+            "no slot begins at {}; the nearest begin at {} and {}",
+            bid.first_slot,
+            Time(length.start(slot)),
+            Time(length.start(slot.next()))
+        ))
+    })?;
+    let last = bid.slots.checked_sub(1).map(|more| first.plus(more));
+    last.and_then(|last| SlotRange::new(first, last)).ok_or_else(|| {
+        let most = headroom_units::limits::SLOTS_MAX;
+        ApiError::invalid(format!("{} slots are not 1 to {most}", bid.slots))
+    })
+}
+
+/// The units asked for: as such, or the larger need of requests and egress.
+fn units(bid: &NewBid, shared: &Shared) -> ApiResult<Units> {
+    let most = headroom_units::limits::UNITS_MAX;
+    let too_many = || ApiError::invalid(format!("a bid is for at most {most} units"));
+    match (bid.units, bid.requests, bid.egress) {
+        (Some(units), None, None) => Units::new(units).ok_or_else(too_many),
+        (None, Some(requests), Some(egress)) => {
+            shared.config.unit.units_for(requests.0, egress.0).ok_or_else(too_many)
+        }
+        _ => Err(ApiError::invalid(
+            "a bid says either `units`, or both `requests` (\"300 req/s\") and `egress` \
+             (\"100 Mbit/s\")",
+        )),
+    }
+}
+
+fn placed(events: &[Event], length: SlotLength) -> Option<BidView> {
+    events.iter().find_map(|event| match event {
+        Event::BidPlaced { bid } => Some(view(
+            &BidRecord {
+                bid: bid.clone(),
+                status: BidStatus::Open,
+                filled: Units::ZERO,
+                held: bid.held,
+                contracts: Vec::new(),
+            },
+            length,
+        )),
+        _ => None,
+    })
+}
+
+fn view(record: &BidRecord, length: SlotLength) -> BidView {
+    let bid = &record.bid;
+    BidView {
+        id: Text(bid.id),
+        purchaser: Text(bid.purchaser.clone()),
+        site: Text(bid.site.clone()),
+        region: Text(bid.region.clone()),
+        first_slot: Time(length.start(bid.slots.first())),
+        last_slot: Time(length.start(bid.slots.last())),
+        units: bid.units.count(),
+        filled_units: record.filled.count(),
+        limit_price_micro: bid.limit.micro(),
+        class: Text(bid.class),
+        status: match record.status {
+            BidStatus::Open => "open",
+            BidStatus::Filled => "filled",
+            BidStatus::Cancelled => "cancelled",
+            BidStatus::Expired => "expired",
+        }
+        .to_owned(),
+        held_micro: record.held.micro(),
+        contracts: record.contracts.iter().copied().map(Text).collect(),
+    }
+}

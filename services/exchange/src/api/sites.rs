@@ -1,0 +1,242 @@
+//! Sites and proofs of control over their host names.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use headroom_steer::limits::{HOSTS_PER_SITE_MAX, SERVERS_PER_SITE_MAX};
+use headroom_store::{ProofOutcome, StoredHost, StoredSite};
+use headroom_units::{HostName, PurchaserId};
+use headroom_wire::{HostView, NewSite, Problem, RemainderDocument, SiteView, Text};
+
+use super::{
+    auth::Caller,
+    body::{Json, json},
+    problem::{ApiError, ApiResult},
+};
+use crate::{limits::SITES_PER_PURCHASER_MAX, proof, secret, start::Shared};
+
+/// Registers a site. Its host names are served after control of them was proved.
+#[utoipa::path(post, path = "/v1/sites", tag = "sites", request_body = NewSite,
+    responses((status = 201, body = SiteView), (status = 200, body = SiteView),
+              (status = "4XX", body = Problem)))]
+pub(crate) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    body: Json<NewSite>,
+) -> ApiResult<Response> {
+    let purchaser = caller.require_purchaser()?;
+    let site = body.value;
+    check(&shared, &site)?;
+    let sites = shared.store.sites().await?;
+    if let Some(known) = sites.iter().find(|known| known.site.id == site.id) {
+        return same_again(&shared, purchaser, known, &site);
+    }
+    if sites.iter().filter(|known| known.purchaser == *purchaser).count() >= SITES_PER_PURCHASER_MAX
+    {
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-sites")
+            .because(format!("a purchaser has at most {SITES_PER_PURCHASER_MAX} sites")));
+    }
+    for host in &site.hosts {
+        refuse_taken(&sites, &site, purchaser, &host.0)?;
+    }
+    let hosts = site
+        .hosts
+        .iter()
+        .map(|host| {
+            let challenge = secret::new("headroom-site=")?;
+            Ok(StoredHost { host: host.0.clone(), challenge, proved: false })
+        })
+        .collect::<ApiResult<_>>()?;
+    let stored = StoredSite { purchaser: purchaser.clone(), site, hosts };
+    if !shared.store.add_site(&stored).await? {
+        return Err(id_taken(&stored.site));
+    }
+    Ok(json(StatusCode::CREATED, &view(&shared, &stored)?))
+}
+
+/// The caller's sites.
+#[utoipa::path(get, path = "/v1/sites", tag = "sites",
+    responses((status = 200, body = Vec<SiteView>), (status = "4XX", body = Problem)))]
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
+    let sites = shared.store.sites().await?;
+    let views = sites
+        .iter()
+        .filter(|site| caller.may_see(&site.purchaser))
+        .map(|site| view(&shared, site))
+        .collect::<ApiResult<Vec<_>>>()?;
+    Ok(json(StatusCode::OK, &views))
+}
+
+/// One site.
+#[utoipa::path(get, path = "/v1/sites/{id}", tag = "sites", params(("id" = String, Path)),
+    responses((status = 200, body = SiteView), (status = "4XX", body = Problem)))]
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let site = find(&shared, &caller, &id).await?;
+    Ok(json(StatusCode::OK, &view(&shared, &site)?))
+}
+
+/// Looks up the TXT records of all host names that are not proved yet, and takes them in.
+#[utoipa::path(post, path = "/v1/sites/{id}/verify", tag = "sites", params(("id" = String, Path)),
+    responses((status = 200, body = SiteView), (status = "4XX", body = Problem)))]
+pub(crate) async fn verify(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let site = find(&shared, &caller, &id).await?;
+    let mut missing = Vec::new();
+    for host in site.hosts.iter().filter(|host| !host.proved) {
+        match proof::look_up(&host.host, &shared.config.resolvers).await {
+            Ok(texts) if texts.contains(&host.challenge) => {
+                let now = headroom_clock::now();
+                match shared.store.prove_host(&site.site.id.0, &host.host, now).await? {
+                    ProofOutcome::Proved => {}
+                    ProofOutcome::TakenByAnother => {
+                        missing.push(format!("{} is proved by another site", host.host));
+                    }
+                }
+            }
+            Ok(_) => missing.push(format!(
+                "{} does not say {:?}",
+                proof::challenge_name(&host.host),
+                host.challenge
+            )),
+            Err(reason) => missing.push(reason),
+        }
+    }
+    shared.plan_wanted.notify_one();
+    if !missing.is_empty() {
+        return Err(ApiError::new(StatusCode::CONFLICT, "not-proved")
+            .because(format!("control was not proved: {}", missing.join("; "))));
+    }
+    let site = find(&shared, &caller, &id).await?;
+    Ok(json(StatusCode::OK, &view(&shared, &site)?))
+}
+
+/// The site if it exists and the caller may see it.
+pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<StoredSite> {
+    shared
+        .store
+        .sites()
+        .await?
+        .into_iter()
+        .find(|site| site.site.id.0.as_str() == id && caller.may_see(&site.purchaser))
+        .ok_or_else(|| ApiError::not_found(format!("you have no site {id:?}")))
+}
+
+fn check(shared: &Shared, site: &NewSite) -> ApiResult<()> {
+    let within = |count: usize, max: usize| (1..=max).contains(&count);
+    if !within(site.hosts.len(), HOSTS_PER_SITE_MAX) {
+        let most = HOSTS_PER_SITE_MAX;
+        return Err(ApiError::invalid(format!("a site has 1 to {most} host names")));
+    }
+    if !within(site.origins.len(), SERVERS_PER_SITE_MAX) {
+        let most = SERVERS_PER_SITE_MAX;
+        return Err(ApiError::invalid(format!("a site has 1 to {most} origin servers")));
+    }
+    let names: BTreeSet<&HostName> = site.hosts.iter().map(|host| &host.0).collect();
+    if names.len() != site.hosts.len() {
+        return Err(ApiError::invalid("a host name stands there twice"));
+    }
+    if let Some(host) = names.iter().find(|host| host.is_within(&shared.config.fleet.zone)) {
+        return Err(ApiError::invalid(format!("{host} lies in the network's own zone")));
+    }
+    if names.contains(&site.fallback.0.host) {
+        return Err(ApiError::invalid(
+            "the fallback is one of the steered host names: visitors would run in a circle",
+        ));
+    }
+    let servers = match &site.remainder {
+        RemainderDocument::Return { name } if names.contains(&name.0) => {
+            return Err(ApiError::invalid(
+                "the remainder is returned to a steered host name: resolvers would run in a circle",
+            ));
+        }
+        RemainderDocument::Return { .. } => 1,
+        RemainderDocument::ReturnAddresses { addresses } => addresses.len(),
+        RemainderDocument::Assign { servers, .. } => {
+            if servers.iter().any(|server| server.addresses.is_empty()) {
+                return Err(ApiError::invalid("a server of the assignment has no address"));
+            }
+            servers.len()
+        }
+    };
+    if !within(servers, SERVERS_PER_SITE_MAX) {
+        let most = SERVERS_PER_SITE_MAX;
+        return Err(ApiError::invalid(format!("the remainder has 1 to {most} servers")));
+    }
+    Ok(())
+}
+
+fn same_again(
+    shared: &Shared,
+    purchaser: &PurchaserId,
+    known: &StoredSite,
+    asked: &NewSite,
+) -> ApiResult<Response> {
+    if known.purchaser == *purchaser && known.site == *asked {
+        return Ok(json(StatusCode::OK, &view(shared, known)?));
+    }
+    Err(id_taken(asked))
+}
+
+fn id_taken(site: &NewSite) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, "site-exists")
+        .because(format!("the site id {} is taken; choose another", site.id.0))
+}
+
+/// A name that another tenant has proved cannot be claimed; nor can the operator's own names.
+fn refuse_taken(
+    sites: &[StoredSite],
+    site: &NewSite,
+    purchaser: &PurchaserId,
+    host: &HostName,
+) -> ApiResult<()> {
+    let proved = sites
+        .iter()
+        .any(|other| other.hosts.iter().any(|known| known.proved && known.host == *host));
+    if proved {
+        return Err(ApiError::new(StatusCode::CONFLICT, "host-taken").because(format!(
+            "{host} is served for another site; purchaser {purchaser} cannot add it to {}",
+            site.id.0
+        )));
+    }
+    Ok(())
+}
+
+fn view(shared: &Shared, stored: &StoredSite) -> ApiResult<SiteView> {
+    let site = &stored.site;
+    let cname = shared
+        .config
+        .fleet
+        .zone
+        .child(site.id.0.as_str())
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    Ok(SiteView {
+        id: site.id.clone(),
+        purchaser: Text(stored.purchaser.clone()),
+        hosts: stored
+            .hosts
+            .iter()
+            .map(|host| HostView {
+                host: Text(host.host.clone()),
+                proved: host.proved,
+                challenge_name: proof::challenge_name(&host.host),
+                challenge_value: host.challenge.clone(),
+            })
+            .collect(),
+        cname: Text(cname),
+        origins: site.origins.clone(),
+        remainder: site.remainder.clone(),
+        over_share: site.over_share,
+        fallback: site.fallback.clone(),
+    })
+}

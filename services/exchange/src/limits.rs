@@ -1,0 +1,28 @@
+//! The limits of the exchange.
+
+use std::time::Duration;
+
+/// An oversized request body is read and thrown away up to here, so that the caller gets to read
+/// the answer; beyond it the connection is closed.
+pub const DRAINED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a caller may take to send a request.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// The most live views that are sent at a time.
+pub const LIVE_VIEWS_MAX: usize = 1_000;
+/// How many seconds of meters are kept in memory for live views.
+pub const LIVE_SECONDS: u64 = 10;
+/// How long meters stay in the database.
+pub const METERS_KEPT: Duration = Duration::from_secs(14 * 86_400);
+/// How many slots back and ahead a list of slots reaches.
+pub const SLOTS_LISTED_MAX: u64 = 2_000;
+/// The most sites of one purchaser.
+pub const SITES_PER_PURCHASER_MAX: usize = 1_000;
+/// How long a proof of control may take.
+pub const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
+/// Part of the edge-seconds of a slot that must be metered for it to enter the series.
+pub const SERIES_COVERAGE_MIN: f64 = 0.9;
+/// Random bytes of a token and of a challenge.
+pub const SECRET_BYTES: usize = 24;
+
+const _: () = assert!(headroom_wire::limits::REQUEST_BODY_BYTES_MAX < DRAINED_BODY_BYTES_MAX);
+const _: () = assert!(SECRET_BYTES * 8 >= 128);

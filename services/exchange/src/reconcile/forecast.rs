@@ -1,0 +1,147 @@
+//! Measured load becomes headroom and offers, once per slot and region.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use headroom_forecast::Forecaster;
+use headroom_market::{Offer, offer_curve};
+use headroom_store::SlotRecord;
+use headroom_units::{Fraction, RegionId, Slot, Units};
+
+use super::{attempt, next_tick, sleep_until};
+use crate::{ExchangeError, limits::SERIES_COVERAGE_MIN, start::Shared};
+
+/// Meters of a second arrive this much later; the slot's load is summed after that.
+const METERS_LATE: Duration = Duration::from_millis(1_500);
+/// The offer curve has a step at each of these parts of the stated risk.
+const RISK_PARTS: [u32; 4] = [8, 4, 2, 1];
+
+/// A forecaster per region, and the last slot each has seen.
+#[derive(Debug)]
+pub(crate) struct Forecasts {
+    regions: BTreeMap<RegionId, Forecaster>,
+}
+
+impl Forecasts {
+    /// Builds the forecasters from the stored series and makes the first offers.
+    pub(crate) async fn load(shared: &Shared) -> Result<Self, ExchangeError> {
+        let config = shared.config.forecast;
+        let now = shared.config.slot_length.slot_at(headroom_clock::now());
+        let from = now.minus(config.season_slots.saturating_mul(config.history_seasons));
+        let mut regions = BTreeMap::new();
+        for region in shared.config.fleet.regions.keys() {
+            let mut forecaster = Forecaster::new(config)?;
+            for (slot, load) in shared.store.series(region, from).await? {
+                if slot < now
+                    && let Err(refused) = forecaster.observe(slot, load)
+                {
+                    tracing::warn!(%region, %slot, %refused, "a stored load is left out");
+                }
+            }
+            regions.insert(region.clone(), forecaster);
+        }
+        let forecasts = Self { regions };
+        forecasts.offer(shared, now).await?;
+        Ok(forecasts)
+    }
+
+    /// Takes in the load of every slot that has been stored since the newest one seen.
+    async fn catch_up(&mut self, shared: &Shared, running: Slot) -> Result<(), ExchangeError> {
+        for (region, forecaster) in &mut self.regions {
+            if let Some(slot) = running.number().checked_sub(1).map(Slot::new)
+                && let Some(load) = measured(shared, region, slot).await?
+            {
+                shared.store.record_series(region, &[(slot, load)]).await?;
+            }
+            let config = shared.config.forecast;
+            let memory = config.season_slots.saturating_mul(config.history_seasons);
+            let known = forecaster.newest().map_or(running.minus(memory), |newest| newest.next());
+            let points = shared.store.series(region, known).await?;
+            for (slot, load) in points.into_iter().filter(|(slot, _)| *slot < running) {
+                if let Err(refused) = forecaster.observe(slot, load) {
+                    tracing::warn!(%region, %slot, %refused, "a measured load is left out");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forecasts from slot `from` on, keeps the headroom and makes the offers.
+    async fn offer(&self, shared: &Shared, from: Slot) -> Result<(), ExchangeError> {
+        let config = &shared.config;
+        let risks = RISK_PARTS.map(|part| {
+            let millionths = (config.risk.millionths() / part).max(1);
+            Fraction::from_millionths(millionths).unwrap_or(config.risk)
+        });
+        for (region, forecaster) in &self.regions {
+            let forecast = forecaster.forecast(from);
+            let capacity = config.capacity(region);
+            let (mut offers, mut records) = (Vec::new(), Vec::new());
+            for slot in forecast.slots().iter() {
+                let spare = forecast.spare_curve(slot, capacity, &risks);
+                let offer = offer_curve(region.clone(), slot, &spare, &config.offer);
+                records.push(SlotRecord {
+                    region: region.clone(),
+                    slot,
+                    capacity,
+                    headroom: forecast.headroom(slot, capacity, config.risk).units,
+                    risk: config.risk,
+                    offered: offered(&offer),
+                });
+                offers.push(offer);
+            }
+            shared.store.record_slots(&records).await?;
+            shared.set_offers(region.clone(), offers);
+        }
+        Ok(())
+    }
+}
+
+fn offered(offer: &Offer) -> Units {
+    offer.steps.iter().map(|step| step.units).sum()
+}
+
+/// The mean own load of a region in a slot; `None` if too few of its edge-seconds were metered.
+async fn measured(
+    shared: &Shared,
+    region: &RegionId,
+    slot: Slot,
+) -> Result<Option<f64>, ExchangeError> {
+    let length = shared.config.slot_length;
+    let own = shared.store.own_load(region, length.start(slot), length.end(slot)).await?;
+    let edges = shared.config.fleet.regions.get(region).map_or(0, |region| region.edges.len());
+    let edge_seconds = as_f64(u64::try_from(edges).unwrap_or(u64::MAX)) * as_f64(length.seconds());
+    let covered = as_f64(own.reports) >= edge_seconds * SERIES_COVERAGE_MIN;
+    Ok((covered && own.reports > 0).then(|| as_f64(own.requests) / as_f64(length.seconds())))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of one slot stay far below 2^53")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// Runs after each slot's end, and from the start again when a series was imported.
+pub(crate) async fn run(shared: Arc<Shared>, mut forecasts: Forecasts) {
+    let length = shared.config.slot_length;
+    loop {
+        let due = next_tick(headroom_clock::now(), length.duration(), METERS_LATE);
+        let awake = tokio::select! {
+            awake = sleep_until(&shared, due) => awake,
+            () = shared.series_imported.notified() => {
+                match Forecasts::load(&shared).await {
+                    Ok(loaded) => forecasts = loaded,
+                    Err(error) => tracing::error!(%error, "an imported series was not taken in"),
+                }
+                continue;
+            }
+        };
+        if !awake {
+            return;
+        }
+        let running = length.slot_at(due);
+        let round = async {
+            forecasts.catch_up(&shared, running).await?;
+            forecasts.offer(&shared, running).await
+        };
+        attempt(&shared, "forecast", round).await;
+    }
+}

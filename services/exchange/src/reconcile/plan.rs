@@ -1,0 +1,118 @@
+//! Contracts, sites and health become the plan in force.
+
+use std::{sync::Arc, time::Duration};
+
+use headroom_bus::subjects::PLAN;
+use headroom_market::{Contract, Market};
+use headroom_steer::{
+    Entitlement, Owner, Plan, PlanInput, Severity, SiteInput, check, limits::ENTITLEMENT_KEPT, plan,
+};
+use headroom_store::StoredSite;
+use headroom_units::{Generation, SiteId, Timestamp};
+use headroom_wire::PlanDocument;
+
+use super::attempt;
+use crate::{ExchangeConfig, ExchangeError, start::Shared};
+
+/// Health and ended contracts are looked at this often; changes of contracts and sites at once.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Runs on every signal and every half second.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.plan_wanted.notified() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        attempt(&shared, "plan", reconcile(&shared)).await;
+    }
+}
+
+/// Puts the last published plan in force again after a restart.
+pub(crate) async fn resume(shared: &Shared) -> Result<(), ExchangeError> {
+    if let Some(document) = shared.store.latest_plan().await? {
+        shared.bus.publish(&PLAN, &document)?;
+        put_in_force(shared, document.into());
+    }
+    Ok(())
+}
+
+/// Makes the next plan; if it says anything new, checks, stores and publishes it.
+pub(crate) async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
+    let now = headroom_clock::now();
+    let sites = shared.store.sites().await?;
+    let held = shared.plan();
+    let generation = held.as_ref().map_or(Generation::ZERO, |held| held.generation).next();
+    let fleet = &shared.config.fleet;
+    let edges = fleet.regions.values().flat_map(|region| region.edges.keys());
+    let down = shared.live.down(edges, shared.started_at, shared.config.edge_timeout, now);
+    shared.metrics.edges_down.set(i64::try_from(down.len()).unwrap_or(i64::MAX));
+    let input = PlanInput {
+        now,
+        generation,
+        fleet: fleet.clone(),
+        down,
+        sites: shared.config.own_sites.iter().cloned().chain(sites.iter().map(site)).collect(),
+        entitlements: shared.book.read(|market| entitlements(market, &shared.config, now)).await,
+    };
+    let next = plan(&input);
+    if held.is_some_and(|held| held.says_the_same(&next)) {
+        return Ok(());
+    }
+    for note in check(&next) {
+        match note.severity {
+            Severity::Error => return Err(ExchangeError::UnsoundPlan(note)),
+            Severity::Warning => tracing::warn!(%note, "the next plan"),
+        }
+    }
+    let document = PlanDocument::from(&next);
+    shared.store.save_plan(&document).await?;
+    shared.bus.publish(&PLAN, &document)?;
+    tracing::info!(generation = document.generation, "a plan is in force");
+    put_in_force(shared, next);
+    Ok(())
+}
+
+fn put_in_force(shared: &Shared, plan: Plan) {
+    let number = i64::try_from(plan.generation.number()).unwrap_or(i64::MAX);
+    shared.metrics.plan_generation.set(number);
+    shared.set_plan(Arc::new(plan));
+}
+
+fn site(stored: &StoredSite) -> SiteInput {
+    let site = &stored.site;
+    SiteInput {
+        id: site.id.0.clone(),
+        owner: Owner::Purchaser(stored.purchaser.clone()),
+        hosts: stored.hosts.iter().map(|host| (host.host.clone(), host.proved)).collect(),
+        origins: site.origins.clone(),
+        remainder: site.remainder.clone().into(),
+        over_share: site.over_share.into(),
+        fallback: site.fallback.0.clone(),
+    }
+}
+
+fn entitlements(
+    market: &Market,
+    config: &ExchangeConfig,
+    now: Timestamp,
+) -> Vec<(SiteId, Entitlement)> {
+    let entitlement = |contract: &Contract| Entitlement {
+        contract: contract.id,
+        region: contract.region.clone(),
+        from: config.slot_length.start(contract.slots.first()),
+        until: config.slot_length.end(contract.slots.last()),
+        requests: config.unit.requests(contract.units),
+        egress: config.unit.egress_of(contract.units),
+        class: contract.class,
+    };
+    let live = |contract: &&Contract| {
+        config.slot_length.end(contract.slots.last()).after(ENTITLEMENT_KEPT) > now
+    };
+    market
+        .contracts()
+        .filter(live)
+        .map(|contract| (contract.site.clone(), entitlement(contract)))
+        .collect()
+}
