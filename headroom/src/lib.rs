@@ -1,1 +1,6 @@
 //! The one binary: CLI, configuration, composition of roles.
+
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod roles;

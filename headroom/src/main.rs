@@ -1,3 +1,7 @@
 //! The `headroom` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headroom::cli::main()
+}

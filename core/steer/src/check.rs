@@ -133,8 +133,12 @@ fn check_site(plan: &Plan, id: &SiteId, site: &Site, notes: &mut Notes) {
     if site.origins.is_empty() || site.origins.len() > limits::SERVERS_PER_SITE_MAX {
         notes.error(&about, format!("{} origin servers", site.origins.len()));
     }
-    if plan.site_name(id).is_err() {
-        notes.error(&about, "its name in the network's zone is too long");
+    match plan.site_name(id) {
+        Ok(name) if is_network_name(plan, &name) => {
+            notes.error(&about, format!("{name} is one of the network's own names"));
+        }
+        Ok(_) => {}
+        Err(_) => notes.error(&about, "its name in the network's zone is too long"),
     }
     if matches!(site.owner, Owner::Operator) {
         return;
@@ -160,6 +164,12 @@ fn check_site(plan: &Plan, id: &SiteId, site: &Site, notes: &mut Notes) {
             }
         }
     }
+}
+
+/// The names below which edges stand, and those of the name servers, are not for sites.
+fn is_network_name(plan: &Plan, name: &HostName) -> bool {
+    let edges = plan.zone.child("edge").is_ok_and(|edges| edges == *name);
+    edges || plan.name_servers.values().any(|server| server.host == *name)
 }
 
 /// Both answers of a name must be of the same record types, or resolvers keep the one they like.
@@ -241,6 +251,14 @@ mod tests {
                 "error: site shop: contract-1 is in unknown region north",
             ],
         );
+    }
+
+    #[test]
+    fn no_site_takes_a_name_of_the_network() {
+        for (id, name) in [("ns1", "ns1.cdn.example"), ("edge", "edge.cdn.example")] {
+            let note = format!("error: site {id}: {name} is one of the network's own names");
+            check_input(|input| input.sites[1].id = id.parse().unwrap(), &[&note]);
+        }
     }
 
     #[test]

@@ -7,17 +7,17 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use headroom_steer::limits::{HOSTS_PER_SITE_MAX, SERVERS_PER_SITE_MAX};
+use headroom_steer::{self as steer, PlanInput, Severity};
 use headroom_store::{ProofOutcome, StoredHost, StoredSite};
 use headroom_units::{HostName, PurchaserId};
-use headroom_wire::{HostView, NewSite, Problem, RemainderDocument, SiteView, Text};
+use headroom_wire::{HostView, NewSite, Problem, SiteView, Text};
 
 use super::{
     auth::Caller,
     body::{Json, json},
     problem::{ApiError, ApiResult},
 };
-use crate::{limits::SITES_PER_PURCHASER_MAX, proof, secret, start::Shared};
+use crate::{limits::SITES_PER_PURCHASER_MAX, proof, reconcile::plan, secret, start::Shared};
 
 /// Registers a site. Its host names are served after control of them was proved.
 #[utoipa::path(post, path = "/v1/sites", tag = "sites", request_body = NewSite,
@@ -30,7 +30,10 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let purchaser = caller.require_purchaser()?;
     let site = body.value;
-    check(&shared, &site)?;
+    let names: BTreeSet<&HostName> = site.hosts.iter().map(|host| &host.0).collect();
+    if names.is_empty() || names.len() != site.hosts.len() {
+        return Err(ApiError::invalid("a site has at least one host name, and none twice"));
+    }
     let sites = shared.store.sites().await?;
     if let Some(known) = sites.iter().find(|known| known.site.id == site.id) {
         return same_again(&shared, purchaser, known, &site);
@@ -52,6 +55,7 @@ pub(crate) async fn create(
         })
         .collect::<ApiResult<_>>()?;
     let stored = StoredSite { purchaser: purchaser.clone(), site, hosts };
+    check(&shared, &stored).await?;
     if !shared.store.add_site(&stored).await? {
         return Err(id_taken(&stored.site));
     }
@@ -132,48 +136,23 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResul
         .ok_or_else(|| ApiError::not_found(format!("you have no site {id:?}")))
 }
 
-fn check(shared: &Shared, site: &NewSite) -> ApiResult<()> {
-    let within = |count: usize, max: usize| (1..=max).contains(&count);
-    if !within(site.hosts.len(), HOSTS_PER_SITE_MAX) {
-        let most = HOSTS_PER_SITE_MAX;
-        return Err(ApiError::invalid(format!("a site has 1 to {most} host names")));
-    }
-    if !within(site.origins.len(), SERVERS_PER_SITE_MAX) {
-        let most = SERVERS_PER_SITE_MAX;
-        return Err(ApiError::invalid(format!("a site has 1 to {most} origin servers")));
-    }
-    let names: BTreeSet<&HostName> = site.hosts.iter().map(|host| &host.0).collect();
-    if names.len() != site.hosts.len() {
-        return Err(ApiError::invalid("a host name stands there twice"));
-    }
-    if let Some(host) = names.iter().find(|host| host.is_within(&shared.config.fleet.zone)) {
-        return Err(ApiError::invalid(format!("{host} lies in the network's own zone")));
-    }
-    if names.contains(&site.fallback.0.host) {
-        return Err(ApiError::invalid(
-            "the fallback is one of the steered host names: visitors would run in a circle",
-        ));
-    }
-    let servers = match &site.remainder {
-        RemainderDocument::Return { name } if names.contains(&name.0) => {
-            return Err(ApiError::invalid(
-                "the remainder is returned to a steered host name: resolvers would run in a circle",
-            ));
-        }
-        RemainderDocument::Return { .. } => 1,
-        RemainderDocument::ReturnAddresses { addresses } => addresses.len(),
-        RemainderDocument::Assign { servers, .. } => {
-            if servers.iter().any(|server| server.addresses.is_empty()) {
-                return Err(ApiError::invalid("a server of the assignment has no address"));
-            }
-            servers.len()
-        }
+/// Refuses a site that no plan could serve: what a plan with it is found to have wrong, and a plan
+/// without it has not.
+async fn check(shared: &Shared, stored: &StoredSite) -> ApiResult<()> {
+    let errors = |input: &PlanInput| -> BTreeSet<String> {
+        let notes = steer::check(&steer::plan(input)).into_iter();
+        notes
+            .filter(|note| note.severity == Severity::Error)
+            .map(|note| format!("{}: {}", note.about, note.finding))
+            .collect()
     };
-    if !within(servers, SERVERS_PER_SITE_MAX) {
-        let most = SERVERS_PER_SITE_MAX;
-        return Err(ApiError::invalid(format!("the remainder has 1 to {most} servers")));
-    }
-    Ok(())
+    let mut input = plan::input(shared).await?;
+    let before = errors(&input);
+    let mut site = plan::site(stored);
+    site.hosts.iter_mut().for_each(|(_, proved)| *proved = true);
+    input.sites.push(site);
+    let found: Vec<_> = errors(&input).difference(&before).cloned().collect();
+    if found.is_empty() { Ok(()) } else { Err(ApiError::invalid(found.join("; "))) }
 }
 
 fn same_again(
@@ -193,7 +172,7 @@ fn id_taken(site: &NewSite) -> ApiError {
         .because(format!("the site id {} is taken; choose another", site.id.0))
 }
 
-/// A name that another tenant has proved cannot be claimed; nor can the operator's own names.
+/// A name that was proved for another site cannot be claimed.
 fn refuse_taken(
     sites: &[StoredSite],
     site: &NewSite,

@@ -6,7 +6,7 @@ mod clear;
 mod control;
 mod forecast;
 mod ingest;
-mod plan;
+pub(crate) mod plan;
 mod settle;
 
 use std::{future::Future, sync::Arc, time::Duration};

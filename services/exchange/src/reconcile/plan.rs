@@ -40,22 +40,9 @@ pub(crate) async fn resume(shared: &Shared) -> Result<(), ExchangeError> {
 
 /// Makes the next plan; if it says anything new, checks, stores and publishes it.
 pub(crate) async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
-    let now = headroom_clock::now();
-    let sites = shared.store.sites().await?;
     let held = shared.plan();
-    let generation = held.as_ref().map_or(Generation::ZERO, |held| held.generation).next();
-    let fleet = &shared.config.fleet;
-    let edges = fleet.regions.values().flat_map(|region| region.edges.keys());
-    let down = shared.live.down(edges, shared.started_at, shared.config.edge_timeout, now);
-    shared.metrics.edges_down.set(i64::try_from(down.len()).unwrap_or(i64::MAX));
-    let input = PlanInput {
-        now,
-        generation,
-        fleet: fleet.clone(),
-        down,
-        sites: shared.config.own_sites.iter().cloned().chain(sites.iter().map(site)).collect(),
-        entitlements: shared.book.read(|market| entitlements(market, &shared.config, now)).await,
-    };
+    let input = input(shared).await?;
+    shared.metrics.edges_down.set(i64::try_from(input.down.len()).unwrap_or(i64::MAX));
     let next = plan(&input);
     if held.is_some_and(|held| held.says_the_same(&next)) {
         return Ok(());
@@ -74,13 +61,30 @@ pub(crate) async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
     Ok(())
 }
 
+/// All that the next plan is made from.
+pub(crate) async fn input(shared: &Shared) -> Result<PlanInput, ExchangeError> {
+    let now = headroom_clock::now();
+    let fleet = &shared.config.fleet;
+    let sites = shared.store.sites().await?;
+    let edges = fleet.regions.values().flat_map(|region| region.edges.keys());
+    Ok(PlanInput {
+        now,
+        generation: shared.plan().map_or(Generation::ZERO, |held| held.generation).next(),
+        fleet: fleet.clone(),
+        down: shared.live.down(edges, shared.started_at, shared.config.edge_timeout, now),
+        sites: shared.config.own_sites.iter().cloned().chain(sites.iter().map(site)).collect(),
+        entitlements: shared.book.read(|market| entitlements(market, &shared.config, now)).await,
+    })
+}
+
 fn put_in_force(shared: &Shared, plan: Plan) {
     let number = i64::try_from(plan.generation.number()).unwrap_or(i64::MAX);
     shared.metrics.plan_generation.set(number);
     shared.set_plan(Arc::new(plan));
 }
 
-fn site(stored: &StoredSite) -> SiteInput {
+/// A stored site as the planner takes it.
+pub(crate) fn site(stored: &StoredSite) -> SiteInput {
     let site = &stored.site;
     SiteInput {
         id: site.id.0.clone(),

@@ -1,0 +1,105 @@
+//! `check-config`: every mistake of a file, or what it describes.
+
+use std::{fmt::Write as _, io::Write, path::PathBuf, process::ExitCode};
+
+use headroom_units::Units;
+use serde_json::json;
+
+use super::{WRONG_INPUT, table::Table};
+use crate::config::{Config, ConfigErrors, write_duration};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  headroom check-config config/headroom.toml
+  headroom check-config headroom.toml --json
+
+Exits with 2 if there is a mistake.";
+
+/// What `check-config` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration
+    file: PathBuf,
+}
+
+pub(super) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match Config::load(&args.file) {
+        Ok(config) => {
+            let text = if json { summary_json(&config) } else { summary(&config) };
+            write!(out, "{text}")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) if json => {
+            write!(out, "{}", mistakes_json(&errors))?;
+            Ok(ExitCode::from(WRONG_INPUT))
+        }
+        Err(errors) => Err(errors.into()),
+    }
+}
+
+fn mistakes_json(errors: &ConfigErrors) -> String {
+    let mistakes: Vec<_> = errors
+        .mistakes
+        .iter()
+        .map(|mistake| {
+            json!({
+                "line": mistake.line,
+                "key": mistake.key,
+                "value": mistake.value,
+                "reason": mistake.reason,
+                "accepted": mistake.accepted,
+            })
+        })
+        .collect();
+    format!("{:#}\n", json!({ "valid": false, "mistakes": mistakes }))
+}
+
+fn summary_json(config: &Config) -> String {
+    let exchange = &config.exchange;
+    let regions: Vec<_> = exchange
+        .fleet
+        .regions
+        .iter()
+        .map(|(id, region)| {
+            json!({
+                "id": id.as_str(),
+                "edges": region.edges.len(),
+                "capacity_units": exchange.capacity(id).count(),
+            })
+        })
+        .collect();
+    let summary = json!({
+        "valid": true,
+        "mistakes": [],
+        "zone": exchange.fleet.zone.as_str(),
+        "slot_seconds": exchange.slot_length.seconds(),
+        "api": exchange.listen.to_string(),
+        "data_dir": exchange.data_dir.display().to_string(),
+        "name_servers": exchange.fleet.name_servers.len(),
+        "own_sites": exchange.own_sites.len(),
+        "regions": regions,
+    });
+    format!("{summary:#}\n")
+}
+
+fn summary(config: &Config) -> String {
+    let exchange = &config.exchange;
+    let mut regions = Table::new(&["region", ">edges", ">capacity"]);
+    for (id, region) in &exchange.fleet.regions {
+        let capacity: Units = exchange.capacity(id);
+        regions.row([id.to_string(), region.edges.len().to_string(), capacity.to_string()]);
+    }
+    let mut text = "The configuration is right.\n".to_owned();
+    let _ = write!(
+        text,
+        "zone {}, slots of {}, TTL {}, name servers: {}, own sites: {}\n\
+         API at http://{}, data in {}\n\n{regions}",
+        exchange.fleet.zone,
+        write_duration(exchange.slot_length.duration()),
+        write_duration(exchange.fleet.ttl),
+        config.dns.len(),
+        exchange.own_sites.len(),
+        exchange.listen,
+        exchange.data_dir.display(),
+    );
+    text
+}

@@ -1,0 +1,32 @@
+//! Log lines to stderr.
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+const VARIABLE: &str = "HEADROOM_LOG";
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Begins to log. `HEADROOM_LOG` says what, in the form of RUST_LOG; else `default`.
+pub(super) fn init(format: Format, default: &str) -> anyhow::Result<()> {
+    let directives = std::env::var(VARIABLE).unwrap_or_else(|_| default.to_owned());
+    let filter = EnvFilter::builder().parse(&directives).with_context(|| {
+        format!(
+            "{VARIABLE}={directives:?} is not a log filter; \
+             accepted is such as \"info\" or \"warn,headroom_dns=debug\""
+        )
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+}

@@ -1,0 +1,103 @@
+//! Arguments become a site; a site becomes text.
+
+use clap::Parser;
+use expect_test::{Expect, expect};
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Wrapper {
+    #[command(flatten)]
+    args: CreateArgs,
+}
+
+const BASE: &[&str] = &[
+    "create",
+    "shop",
+    "--host",
+    "www.shop.example",
+    "--origin",
+    "192.0.2.10:80",
+    "--fallback",
+    "origin.shop.example:8080",
+];
+
+fn check_create(more: &[&str], expected: Expect) {
+    let made = match Wrapper::try_parse_from(BASE.iter().chain(more)) {
+        Ok(wrapper) => serde_json::to_string(&new_site(wrapper.args).remainder).unwrap(),
+        Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    expected.assert_eq(&made);
+}
+
+#[test]
+fn the_remainder_policy_follows_from_the_arguments() {
+    check_create(&[], expect![[r#"{"policy":"return","name":"origin.shop.example"}"#]]);
+    check_create(
+        &["--return-name", "b.shop.example"],
+        expect![[r#"{"policy":"return","name":"b.shop.example"}"#]],
+    );
+    check_create(
+        &["--return-address", "192.0.2.1", "--return-address", "2001:db8::1"],
+        expect![[r#"{"policy":"return-addresses","addresses":["192.0.2.1","2001:db8::1"]}"#]],
+    );
+    let weighted =
+        ["--assign", "weighted", "--server", "192.0.2.1,2001:db8::1=3", "--server", "192.0.2.2"];
+    check_create(
+        &weighted,
+        expect![[
+            r#"{"policy":"assign","algorithm":"weighted","servers":[{"addresses":["192.0.2.1","2001:db8::1"],"weight":3},{"addresses":["192.0.2.2"],"weight":1}]}"#
+        ]],
+    );
+    check_create(
+        &["--assign", "round-robin"],
+        expect!["error: the following required arguments were not provided:"],
+    );
+    check_create(
+        &["--server", "192.0.2.1"],
+        expect!["error: the following required arguments were not provided:"],
+    );
+    check_create(
+        &["--assign", "weighted", "--server", "192.0.2.1=x"],
+        expect![[
+            r#"error: invalid value '192.0.2.1=x' for '--server <ADDRESS[,ADDRESS][=WEIGHT]>': "x" is not a weight"#
+        ]],
+    );
+    check_create(
+        &["--return-name", "b.shop.example", "--return-address", "192.0.2.1"],
+        expect![
+            "error: the argument '--return-name <NAME>' cannot be used with '--return-address <ADDRESS>'"
+        ],
+    );
+}
+
+#[test]
+fn a_site_says_what_to_do_next() {
+    let site: SiteView = serde_json::from_value(serde_json::json!({
+        "id": "shop", "purchaser": "shop-inc", "cname": "shop.cdn.example",
+        "origins": ["192.0.2.10:80"], "over_share": "redirect", "fallback": "origin.shop.example",
+        "remainder": { "policy": "return", "name": "origin.shop.example" },
+        "hosts": [
+            { "host": "www.shop.example", "proved": true,
+              "challenge_name": "_headroom.www.shop.example", "challenge_value": "abc" },
+            { "host": "img.shop.example", "proved": false,
+              "challenge_name": "_headroom.img.shop.example", "challenge_value": "def" },
+        ],
+    }))
+    .unwrap();
+    expect![[r#"
+        site shop of shop-inc
+        make its host names a CNAME to shop.cdn.example
+        origins 192.0.2.10:80, remainder return to origin.shop.example, over the share redirect, fallback origin.shop.example
+
+        host              proved  TXT record                  its text
+        www.shop.example  yes     _headroom.www.shop.example  abc
+        img.shop.example  no      _headroom.img.shop.example  def
+
+        Set the TXT records of what is not proved, then: headroom site verify shop
+    "#]].assert_eq(&description(&site));
+    expect![[r#"
+        site  purchaser  hosts                               proved  remainder                      fallback
+        shop  shop-inc   www.shop.example, img.shop.example  1 of 2  return to origin.shop.example  origin.shop.example
+    "#]].assert_eq(&table(&[site]));
+}

@@ -1,0 +1,56 @@
+//! What the configuration accepts, and how it relates to what the services can do.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// The longest configuration file, in bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long a slot may be. Core accepts any that divides a day.
+pub(super) const SLOT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// How long a steered answer may be cached.
+pub(super) const TTL: RangeInclusive<Duration> =
+    headroom_steer::limits::TTL_MIN..=headroom_steer::limits::TTL_MAX;
+/// How late meters may be.
+pub(super) const SETTLE_DELAY: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
+/// How long an edge may be silent. Edges report every second.
+pub(super) const EDGE_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_mins(5);
+/// How long budgets last. They are renewed every second.
+pub(super) const BUDGET_LIFETIME: RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_mins(1);
+/// How much of a second's purchase may come at once.
+pub(super) const BURST: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(10);
+/// One season of the load.
+pub(super) const SEASON: RangeInclusive<Duration> =
+    Duration::from_secs(4)..=Duration::from_hours(24 * 28);
+/// How far a forecast or a bid may reach.
+pub(super) const HORIZON: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(24 * 100);
+/// How long before its start a slot is last sold.
+pub(super) const LEAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+/// The time from one auction to the next.
+pub(super) const AUCTION_EVERY: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(24);
+/// How long an origin may take.
+pub(super) const ORIGIN_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_mins(10);
+/// Port numbers.
+pub(super) const PORT: RangeInclusive<i64> = 1..=65_535;
+/// Threads of one edge.
+pub(super) const THREADS: RangeInclusive<i64> = 1..=1_024;
+/// Remembered seasons.
+pub(super) const HISTORY_SEASONS: RangeInclusive<i64> = 2..=10_000;
+/// The least memory of an edge's cache, in bytes.
+pub(super) const CACHE_BYTES_MIN: u64 = 1024 * 1024;
+/// The most memory of an edge's cache, in bytes.
+pub(super) const CACHE_BYTES_MAX: u64 = 1 << 50;
+/// The least size of the largest object that is cached, in bytes.
+pub(super) const OBJECT_BYTES_MIN: u64 = 1024;
+/// The cache must have room for this many of the largest objects, as the edge demands.
+pub(super) const OBJECTS_PER_CACHE_MIN: u64 = 4;
+
+const _: () = assert!(OBJECTS_PER_CACHE_MIN * OBJECT_BYTES_MIN <= CACHE_BYTES_MIN);
+const _: () = assert!(OBJECT_BYTES_MIN <= CACHE_BYTES_MIN && CACHE_BYTES_MIN < CACHE_BYTES_MAX);
+const _: () =
+    assert!(headroom_units::limits::SLOT_SECONDS_MIN == 1 && SLOT.end().as_secs() == 86_400);

@@ -1,0 +1,176 @@
+//! `[edge]` and `[dns]`: what every edge and every name server is told.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use headroom_dns::{DnsConfig, Zone};
+use headroom_edge::EdgeConfig;
+use headroom_units::{Bytes, HostName};
+
+use super::{
+    exchange::Control,
+    limits,
+    mistake::Refusal,
+    network::{Basics, Claims, Network},
+    reader::{Placed, Section, parsed},
+    resolve, values,
+};
+
+/// The settings that all edges, and those that all name servers share.
+pub(super) struct Serving {
+    edge: EdgeSettings,
+    dns_port: u16,
+    zones: Vec<Zone>,
+    hostmaster: Option<HostName>,
+}
+
+struct EdgeSettings {
+    port: u16,
+    threads: usize,
+    cache_bytes: Bytes,
+    object_bytes_max: Bytes,
+    origin_connect_timeout: Duration,
+    origin_response_timeout: Duration,
+}
+
+pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Serving> {
+    let edge = edge(root);
+    let section = root.section("dns");
+    let port = port(&section, 5353);
+    let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
+    let zones = zones(&section, basics, base_dir);
+    section.finish();
+    Some(Serving { edge: edge?, dns_port: port?, zones: zones?, hostmaster })
+}
+
+impl Serving {
+    /// One configuration for each edge of `network`.
+    pub(super) fn edges(
+        &self,
+        network: &Network,
+        control: &Control,
+        data_dir: &Path,
+    ) -> Vec<EdgeConfig> {
+        let edges = network.edge_order.iter().filter_map(|id| {
+            let region = network.fleet.regions.values().find_map(|region| region.edges.get(id))?;
+            Some(EdgeConfig {
+                id: id.clone(),
+                listen: sockets(&region.addresses, self.edge.port),
+                threads: self.edge.threads,
+                cache_bytes: self.edge.cache_bytes,
+                burst: control.burst,
+                origin_connect_timeout: self.edge.origin_connect_timeout,
+                origin_response_timeout: self.edge.origin_response_timeout,
+                object_bytes_max: self.edge.object_bytes_max,
+                plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
+            })
+        });
+        edges.collect()
+    }
+
+    /// One configuration for each name server of `network`.
+    pub(super) fn dns(&self, network: &Network, data_dir: &Path) -> Vec<DnsConfig> {
+        let servers = network.name_server_order.iter().filter_map(|id| {
+            let server = network.fleet.name_servers.get(id)?;
+            Some(DnsConfig {
+                id: Some(id.clone()),
+                listen: sockets(&server.addresses, self.dns_port),
+                plan_file: Some(data_dir.join("dns").join(id.as_str()).join("plan.json")),
+                zones: self.zones.clone(),
+                hostmaster: self.hostmaster.clone(),
+            })
+        });
+        servers.collect()
+    }
+}
+
+fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
+}
+
+fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
+    let section = root.section("edge");
+    let port = port(&section, 8080);
+    let threads = section.count_or("threads", "cores", limits::THREADS);
+    let cache = limits::CACHE_BYTES_MIN..=limits::CACHE_BYTES_MAX;
+    let cache_size = section.optional("cache_size", "256 MiB", values::bytes(cache));
+    let object = limits::OBJECT_BYTES_MIN..=limits::CACHE_BYTES_MAX;
+    let object_max = section.optional("object_max", "16 MiB", values::bytes(object));
+    if let (Some(object), Some(cache)) = (&object_max, &cache_size)
+        && object.value.count() > cache.value.count() / limits::OBJECTS_PER_CACHE_MIN
+    {
+        let refusal =
+            Refusal::new("the cache is too small for it", "at most a quarter of edge.cache_size");
+        section.refuse(&object.place, refusal);
+    }
+    let timeout = |key: &str, default: &str| {
+        section.optional(key, default, values::duration(limits::ORIGIN_TIMEOUT))
+    };
+    let origin_connect_timeout = timeout("origin_connect_timeout", "2s");
+    let origin_response_timeout = timeout("origin_response_timeout", "15s");
+    section.finish();
+    Some(EdgeSettings {
+        port: port?,
+        threads: threads?.map_or_else(cores, |count| usize::try_from(count).unwrap_or(1)),
+        cache_bytes: cache_size?.value,
+        object_bytes_max: object_max?.value,
+        origin_connect_timeout: origin_connect_timeout?.value,
+        origin_response_timeout: origin_response_timeout?.value,
+    })
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn port(section: &Section<'_>, default: i64) -> Option<u16> {
+    section.count("port", default, limits::PORT).and_then(|port| u16::try_from(port).ok())
+}
+
+fn zones(dns: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Vec<Zone>> {
+    let mut origins = Claims::new();
+    let mut zones = Vec::new();
+    for section in dns.sections("zones") {
+        let origin = section.required("origin", parsed::<HostName>);
+        let file = section.required("file", values::path);
+        origins.claim(&section, &origin);
+        if let (Some(origin), Some(own)) = (&origin, &basics.zone)
+            && origin.value == own.value
+        {
+            let reason = "the network's own zone is made from the plan, not from a file";
+            section.refuse(&origin.place, Refusal::new(reason, "another zone"));
+        }
+        let zone = origin.zip(file).map(|(origin, file)| zone(&section, &origin, &file, base_dir));
+        section.finish();
+        zones.push(zone.flatten());
+    }
+    zones.into_iter().collect()
+}
+
+fn zone(
+    section: &Section<'_>,
+    origin: &Placed<HostName>,
+    file: &Placed<String>,
+    base_dir: &Path,
+) -> Option<Zone> {
+    let path = resolve(base_dir, &file.value);
+    let refuse = |reason: String| {
+        section.refuse(&file.place, Refusal { reason, accepted: None });
+        None
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return refuse(format!("{} cannot be read: {error}", path.display())),
+    };
+    match Zone::parse(&text) {
+        Ok(zone) if zone.name().eq_ignore_ascii_case(origin.value.as_str()) => Some(zone),
+        Ok(zone) => refuse(format!("it holds the zone {}, not {}", zone.name(), origin.value)),
+        Err(error) => refuse(format!("it is not a zone file: {error}")),
+    }
+}

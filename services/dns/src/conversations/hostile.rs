@@ -1,0 +1,166 @@
+//! Queries nobody sane would send: an answer where an RFC wants one, silence where it does not,
+//! and never a panic.
+
+use headroom_units::Timestamp;
+use proptest::prelude::*;
+
+use crate::{
+    Responder, Transport, limits, message,
+    testing::{Query, print, responder},
+};
+
+fn respond(responder: &mut Responder, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    let now = Timestamp::from_seconds(100);
+    responder.respond(query, "10.0.1.7:5353".parse().unwrap(), transport, now)
+}
+
+fn good() -> Vec<u8> {
+    Query::parse("10.0.1.7 www.shop.example A subnet=10.0.1.0/24").octets()
+}
+
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut query = good();
+    change(&mut query);
+    let reply = respond(&mut responder(), &query, Transport::Udp);
+    reply.map_or("silence".to_owned(), |reply| {
+        let text = print(&reply);
+        text.lines().next().unwrap_or_default().trim().to_owned()
+    })
+}
+
+#[test]
+fn each_kind_of_malformed_query() {
+    let plain = |query: &mut Vec<u8>| {
+        *query = Query::parse("10.0.1.7 www.shop.example A").octets();
+    };
+    assert_eq!(changed(|_| {}), "NOERROR AA");
+    assert_eq!(changed(|query| query[2] |= 0x80), "silence", "a response");
+    assert_eq!(changed(|query| query.truncate(11)), "silence", "no header");
+    assert_eq!(changed(|query| query.truncate(12)), "FORMERR", "no question");
+    assert_eq!(changed(|query| query.truncate(20)), "FORMERR", "half a name");
+    assert_eq!(changed(|query| query.truncate(31)), "FORMERR", "half a question");
+    assert_eq!(changed(|query| query.truncate(40)), "FORMERR", "half an OPT");
+    assert_eq!(changed(|query| query[5] = 0), "FORMERR", "no question");
+    assert_eq!(changed(|query| query[5] = 2), "FORMERR", "two questions");
+    assert_eq!(changed(|query| query[4] = 255), "FORMERR", "very many questions");
+    assert_eq!(changed(|query| query[11] = 2), "FORMERR", "a record is missing");
+    assert_eq!(changed(|query| query[2] |= 0x10), "NOTIMP", "STATUS");
+    assert_eq!(changed(|query| query[2] |= 0x20), "NOTIMP", "NOTIFY");
+    assert_eq!(changed(|query| query[2] |= 0x78), "NOTIMP", "opcode 15");
+    assert_eq!(
+        changed(|query| {
+            query.truncate(12);
+            query[2] |= 0x78;
+            query[5] = 0;
+        }),
+        "NOTIMP",
+        "a header alone is known by its opcode"
+    );
+    assert_eq!(changed(|query| query[12] = 0xc0), "FORMERR", "a name that points into the header");
+    assert_eq!(changed(|query| query[12] = 64), "FORMERR", "a label type that is not");
+    assert_eq!(
+        changed(|query| {
+            plain(query);
+            query.splice(12..30, [0xc0, 12]);
+        }),
+        "FORMERR",
+        "a name that points to itself"
+    );
+    assert_eq!(
+        changed(|query| {
+            plain(query);
+            query.splice(12..12, [63].into_iter().chain([b'a'; 63]).cycle().take(64 * 4));
+        }),
+        "FORMERR",
+        "a name of more than 255 octets"
+    );
+    assert_eq!(
+        changed(|query| {
+            let opt = query[34..].to_vec();
+            query.extend(opt);
+            query[11] = 2;
+        }),
+        "FORMERR",
+        "two OPT records"
+    );
+    assert_eq!(
+        changed(|query| {
+            query.splice(34..35, [1, b'a', 0]);
+        }),
+        "FORMERR",
+        "an OPT record below the root"
+    );
+    assert_eq!(changed(|query| query.extend([1, 2, 3])), "NOERROR AA", "octets to spare");
+}
+
+#[test]
+fn hundreds_of_options_are_passed_over() {
+    let mut line = "10.0.1.7 ns1.cdn.example A".to_owned();
+    for code in 0..500 {
+        line += &format!(" option={}", 1_000 + code);
+    }
+    let reply = respond(&mut responder(), &Query::parse(&line).octets(), Transport::Udp).unwrap();
+    assert!(print(&reply).contains("192.0.2.53"));
+}
+
+#[test]
+fn the_longest_name_is_answered() {
+    let label = "a".repeat(63);
+    let name = format!("{label}.{label}.{label}.{}.cdn.example", "a".repeat(49));
+    let query = Query::parse(&format!("10.0.1.7 {name} A subnet=10.0.1.0/24")).octets();
+    let reply = respond(&mut responder(), &query, Transport::Udp).unwrap();
+    assert!(print(&reply).starts_with("  NXDOMAIN AA"));
+}
+
+#[test]
+fn a_defect_is_told_as_a_server_failure() {
+    let reply = message::server_failure(&good()).unwrap();
+    assert_eq!(print(&reply), "  SERVFAIL\n");
+    assert!(message::server_failure(&[1, 2]).is_none());
+}
+
+/// The rules that hold for whatever comes.
+fn hold_the_rules(responder: &mut Responder, query: &[u8]) {
+    let is_query = query.len() >= 12 && query[2] & 0x80 == 0;
+    for (transport, most) in
+        [(Transport::Udp, usize::from(limits::UDP_ANSWER_MAX)), (Transport::Tcp, 65_535)]
+    {
+        let reply = respond(responder, query, transport);
+        assert_eq!(reply.is_some(), is_query);
+        if let Some(reply) = reply {
+            assert!(reply.len() <= most);
+            assert_eq!(reply[..2], query[..2], "the id");
+            assert_eq!(reply[2] & 0xf8, query[2] & 0x78 | 0x80, "QR and the opcode");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_octets(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+        hold_the_rules(&mut responder(), &octets);
+    }
+
+    #[test]
+    fn mutated_queries(
+        which in 0..4_usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        length in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let mut query = Query::parse([
+            "10.0.1.7 www.shop.example A subnet=10.0.1.0/24",
+            "10.0.1.7 a.b.wild.static.example TXT edns",
+            "10.0.1.7 www.sub.static.example AAAA do option=10",
+            "10.0.1.7 loop.static.example ANY",
+        ][which]).octets();
+        for (index, octet) in changes {
+            let index = index.index(query.len());
+            query[index] = octet;
+        }
+        if cut {
+            query.truncate(length.index(query.len()));
+        }
+        hold_the_rules(&mut responder(), &query);
+    }
+}

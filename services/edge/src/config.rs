@@ -1,0 +1,85 @@
+//! What an edge is told at its start.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use headroom_units::{Bytes, EdgeId};
+
+use crate::{EdgeError, limits};
+
+/// How one edge runs. Which sites it serves, it learns from the plan.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// Its id; the plan says in which region it stands.
+    pub id: EdgeId,
+    /// Where it serves visitors.
+    pub listen: Vec<SocketAddr>,
+    /// How many threads serve, each with its own listener and origin connections.
+    pub threads: usize,
+    /// The memory for cached responses.
+    pub cache_bytes: Bytes,
+    /// How long an idle bucket saves up.
+    pub burst: Duration,
+    /// How long connecting to an origin may take.
+    pub origin_connect_timeout: Duration,
+    /// How long an origin may take to begin its response, and to go on with it.
+    pub origin_response_timeout: Duration,
+    /// The largest response that is stored.
+    pub object_bytes_max: Bytes,
+    /// Where the last plan is kept; without it, a start needs the exchange.
+    pub plan_file: Option<PathBuf>,
+}
+
+impl EdgeConfig {
+    /// Refuses values an edge cannot run with.
+    pub(crate) fn check(&self) -> Result<(), EdgeError> {
+        let refuse = |key, reason: &str| Err(EdgeError::Config { key, reason: reason.to_owned() });
+        if self.listen.is_empty() {
+            return refuse("listen", "no address is given");
+        }
+        if self.threads == 0 || self.threads > limits::THREADS_MAX {
+            return refuse("threads", "it is not from 1 to 1024");
+        }
+        let object_max = self.object_bytes_max.count();
+        if object_max.saturating_mul(limits::OBJECTS_PER_SHARD_MIN) > self.cache_bytes.count() {
+            return refuse("object_bytes_max", "it is more than a quarter of cache_bytes");
+        }
+        if self.origin_connect_timeout.is_zero() || self.origin_response_timeout.is_zero() {
+            return refuse("origin_connect_timeout, origin_response_timeout", "it is zero");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> EdgeConfig {
+        EdgeConfig {
+            id: "east-1".parse().unwrap(),
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            threads: 2,
+            cache_bytes: "64 MiB".parse().unwrap(),
+            burst: Duration::from_millis(250),
+            origin_connect_timeout: Duration::from_secs(1),
+            origin_response_timeout: Duration::from_secs(5),
+            object_bytes_max: "8 MiB".parse().unwrap(),
+            plan_file: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert!(config().check().is_ok());
+        let refused = |change: fn(&mut EdgeConfig)| {
+            let mut config = config();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refused(|config| config.listen.clear()).contains("listen"));
+        assert!(refused(|config| config.threads = 0).contains("threads"));
+        assert!(
+            refused(|config| config.object_bytes_max = config.cache_bytes).contains("object_bytes")
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! What the edge hears and tells: plans and budgets come in, meters go out.
+//!
+//! One task beside the serving threads. It replaces the table; the threads only read it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use headroom_bus::{
+    Bus, BusError, Subscription,
+    subjects::{BUDGETS, METERS, PLAN},
+};
+use headroom_planfile as planfile;
+use headroom_steer::{Budgets, Plan, Severity, check};
+use headroom_units::{EdgeId, Timestamp};
+use headroom_wire::{BudgetsMessage, MeterReport, PlanDocument};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    limits, meter::ThreadMeter, metrics::shown, proxy::Shared, report::Reporter, table::Table,
+};
+
+/// Keeps the table up to date and reports.
+#[derive(Debug)]
+pub(crate) struct Control {
+    shared: Arc<Shared>,
+    threads: Vec<Arc<ThreadMeter>>,
+    plan_file: Option<PathBuf>,
+    reporter: Reporter,
+    bus: Bus,
+    plans: Subscription<PlanDocument>,
+    budgets: Subscription<BudgetsMessage>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        edge: EdgeId,
+        shared: Arc<Shared>,
+        threads: Vec<Arc<ThreadMeter>>,
+        plan_file: Option<PathBuf>,
+        bus: &Bus,
+    ) -> Self {
+        let reporter = Reporter::new(edge, &shared.table.load(), headroom_clock::now());
+        let (plans, budgets) = (bus.subscribe(&PLAN), bus.subscribe(&BUDGETS));
+        Self { shared, threads, plan_file, reporter, bus: bus.clone(), plans, budgets }
+    }
+
+    /// Goes on until `stop`; serving may still be ending then.
+    pub(crate) async fn run(&mut self, stop: &CancellationToken) {
+        loop {
+            let rest = self.reporter.wait(headroom_clock::now());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => self.step(),
+                plan = heard(&mut self.plans) => self.take_plan(plan.into()).await,
+                budgets = heard(&mut self.budgets) => self.take_budgets(&budgets.into()),
+            }
+        }
+    }
+
+    /// Reports what is not reported yet: the last thing an edge does.
+    pub(crate) fn finish(&mut self) {
+        let table = self.shared.table.load_full();
+        let now = headroom_clock::now();
+        for report in self.reporter.last(&table, &self.threads, now) {
+            self.publish(&report);
+        }
+    }
+
+    fn step(&mut self) {
+        let table = self.shared.table.load_full();
+        if let Some(report) = self.reporter.step(&table, &self.threads, headroom_clock::now()) {
+            self.publish(&report);
+        }
+    }
+
+    fn publish(&self, report: &MeterReport) {
+        if let Err(error) = self.bus.publish(&METERS, report) {
+            tracing::error!(%error, "a second's meters are lost");
+        }
+        let metrics = &self.shared.metrics;
+        metrics.cache_objects.set(shown(self.shared.cache.objects()));
+        metrics.cache_bytes.set(shown(self.shared.cache.bytes()));
+        metrics.generation.set(shown(report.generation));
+        metrics.budget_sequence.set(shown(report.budget_sequence));
+    }
+
+    async fn take_plan(&mut self, plan: Plan) {
+        if plan.generation <= self.shared.table.load().generation() {
+            tracing::debug!(generation = %plan.generation, "an older plan is ignored");
+            return;
+        }
+        if let Some(note) = check(&plan).into_iter().find(|note| note.severity == Severity::Error) {
+            tracing::error!(generation = %plan.generation, %note, "an unsound plan is ignored");
+            return;
+        }
+        let plan = Arc::new(plan);
+        if let Some(path) = self.plan_file.clone() {
+            let saved = Arc::clone(&plan);
+            let saving = tokio::task::spawn_blocking(move || planfile::save(&path, &saved));
+            match saving.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a start would not find this plan"),
+                Err(error) => tracing::error!(%error, "saving the plan broke off"),
+            }
+        }
+        tracing::info!(generation = %plan.generation, "a new plan is in force");
+        let now = headroom_clock::now();
+        let table = self.shared.table.load().with_plan(&plan, now);
+        self.replace(table, now);
+    }
+
+    fn take_budgets(&mut self, budgets: &Budgets) {
+        let now = headroom_clock::now();
+        let table = self.shared.table.load().with_budgets(budgets, now);
+        self.replace(table, now);
+    }
+
+    fn replace(&mut self, table: Option<Table>, now: Timestamp) {
+        if let Some(table) = table {
+            self.reporter.table_changed(&table, now);
+            self.shared.table.store(Arc::new(table));
+        }
+    }
+}
+
+/// The next message. One that cannot be read is passed over; a bus that is gone brings none.
+async fn heard<T: DeserializeOwned>(subscription: &mut Subscription<T>) -> T {
+    loop {
+        match subscription.next().await {
+            Ok(message) => return message,
+            Err(error) => {
+                tracing::warn!(%error, "the edge goes on with what it has");
+                if matches!(error, BusError::Closed { .. }) {
+                    tokio::time::sleep(limits::BUS_REST).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Why an edge cannot start or go on.
+
+use std::{io, net::SocketAddr};
+
+/// Why an edge cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A value of the configuration cannot work.
+    #[error("the edge cannot run with this {key}: {reason}")]
+    Config {
+        /// Which value.
+        key: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("the edge cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A serving thread cannot be started.
+    #[error("the edge cannot start a serving thread: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// A serving thread ended although it was not told to.
+    #[error("a serving thread of the edge ended unexpectedly")]
+    ThreadLost,
+}

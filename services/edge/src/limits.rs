@@ -1,0 +1,42 @@
+//! The limits of the edge, and how they relate.
+
+use std::time::Duration;
+
+/// The longest request head, from the method to the empty line, in bytes; 431 beyond.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most fields of a request or a response head.
+pub const HEADERS_MAX: usize = 100;
+/// The most visitors' connections of one edge; beyond it, new ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// How long a visitor may take to send a head, and may keep an idle connection.
+pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a visitor may be silent within the content it sends.
+pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How many connections the kernel keeps waiting for one listener.
+pub const BACKLOG: u32 = 1_024;
+/// How long accepting rests after it failed, for want of file descriptors above all.
+pub const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How long requests in flight may take to end after the edge was told to stop.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long an idle connection to an origin is kept.
+pub const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30);
+/// The most idle connections to one origin that each thread keeps.
+pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
+/// How long after the end of a second its meters are sent: a thread that was interrupted between
+/// reading the clock and counting has counted by then.
+pub const METER_DELAY: Duration = Duration::from_millis(50);
+/// Seconds the meters may be behind and still be reported one by one.
+pub const METER_CATCH_UP_MAX: u64 = 10;
+/// The share of the cache one object may take at most: the cache is divided into shards, and each
+/// must hold several of the largest objects.
+pub const OBJECTS_PER_SHARD_MIN: u64 = 4;
+/// The most shards of the cache.
+pub const CACHE_SHARDS_MAX: u64 = 64;
+/// How long the edge waits before it listens again to a bus that is gone.
+pub const BUS_REST: Duration = Duration::from_secs(1);
+/// The most threads.
+pub const THREADS_MAX: usize = 1_024;
+
+const _: () = assert!(METER_DELAY.as_millis() < 1_000);
+const _: () = assert!(HEAD_BYTES_MAX >= 8_192, "hyper refuses smaller buffers");
+const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());

@@ -1,0 +1,194 @@
+//! What the edge shows to Prometheus.
+
+use std::array;
+
+use headroom_units::EdgeId;
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The metrics of all edges of one process, told apart by the label `edge`.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    requests: Family<Labels, Counter>,
+    sent_bytes: Family<Labels, Counter>,
+    connections: Family<Labels, Gauge>,
+    connections_refused: Family<Labels, Counter>,
+    malformed: Family<Labels, Counter>,
+    origin_requests: Family<Labels, Counter>,
+    cache_objects: Family<Labels, Gauge>,
+    cache_bytes: Family<Labels, Gauge>,
+    generation: Family<Labels, Gauge>,
+    budget_sequence: Family<Labels, Gauge>,
+}
+
+impl Metrics {
+    /// Adds the metrics to `registry`. Once per process: a name must not be there twice.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let edge = registry.sub_registry_with_prefix("headroom_edge");
+        edge.register("requests", "Requests by outcome", metrics.requests.clone());
+        edge.register_with_unit(
+            "sent",
+            "Sent to visitors, heads and bodies",
+            Unit::Bytes,
+            metrics.sent_bytes.clone(),
+        );
+        edge.register("connections", "Visitors' connections", metrics.connections.clone());
+        edge.register(
+            "connections_refused",
+            "Connections closed for want of room",
+            metrics.connections_refused.clone(),
+        );
+        edge.register(
+            "malformed_requests",
+            "Requests refused before they were understood",
+            metrics.malformed.clone(),
+        );
+        edge.register(
+            "origin_requests",
+            "Requests to origins by result",
+            metrics.origin_requests.clone(),
+        );
+        edge.register("cache_objects", "Responses stored", metrics.cache_objects.clone());
+        edge.register_with_unit(
+            "cache",
+            "Memory of stored responses",
+            Unit::Bytes,
+            metrics.cache_bytes.clone(),
+        );
+        edge.register("plan_generation", "The plan in force", metrics.generation.clone());
+        edge.register("budget_sequence", "The budgets in force", metrics.budget_sequence.clone());
+        metrics
+    }
+
+    /// The metrics of one edge, looked up once.
+    pub(crate) fn of(&self, edge: &EdgeId) -> EdgeMetrics {
+        let base = vec![("edge", edge.to_string())];
+        let labelled = |family: &Family<Labels, Counter>, key, value: &str| {
+            let mut labels = base.clone();
+            labels.push((key, value.to_owned()));
+            family.get_or_create(&labels).clone()
+        };
+        EdgeMetrics {
+            requests: array::from_fn(|index| {
+                labelled(&self.requests, "outcome", Outcome::ALL[index].as_str())
+            }),
+            sent_bytes: self.sent_bytes.get_or_create(&base).clone(),
+            connections: self.connections.get_or_create(&base).clone(),
+            connections_refused: self.connections_refused.get_or_create(&base).clone(),
+            malformed: self.malformed.get_or_create(&base).clone(),
+            origin_answered: labelled(&self.origin_requests, "result", "answered"),
+            origin_unreachable: labelled(&self.origin_requests, "result", "unreachable"),
+            origin_timeout: labelled(&self.origin_requests, "result", "timeout"),
+            cache_objects: self.cache_objects.get_or_create(&base).clone(),
+            cache_bytes: self.cache_bytes.get_or_create(&base).clone(),
+            generation: self.generation.get_or_create(&base).clone(),
+            budget_sequence: self.budget_sequence.get_or_create(&base).clone(),
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Hit,
+    Revalidated,
+    Collapsed,
+    Miss,
+    Bypass,
+    Redirected,
+    PassedThrough,
+    BadRequest,
+    Misdirected,
+    OriginUnreachable,
+    OriginTimeout,
+    NotCached,
+}
+
+impl Outcome {
+    const ALL: [Self; 12] = [
+        Self::Hit,
+        Self::Revalidated,
+        Self::Collapsed,
+        Self::Miss,
+        Self::Bypass,
+        Self::Redirected,
+        Self::PassedThrough,
+        Self::BadRequest,
+        Self::Misdirected,
+        Self::OriginUnreachable,
+        Self::OriginTimeout,
+        Self::NotCached,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Revalidated => "revalidated",
+            Self::Collapsed => "collapsed",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+            Self::Redirected => "redirected",
+            Self::PassedThrough => "passed_through",
+            Self::BadRequest => "bad_request",
+            Self::Misdirected => "misdirected",
+            Self::OriginUnreachable => "origin_unreachable",
+            Self::OriginTimeout => "origin_timeout",
+            Self::NotCached => "not_cached",
+        }
+    }
+}
+
+/// The metrics of one edge; each is one atomic number.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeMetrics {
+    requests: [Counter; Outcome::ALL.len()],
+    pub(crate) sent_bytes: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) origin_answered: Counter,
+    pub(crate) origin_unreachable: Counter,
+    pub(crate) origin_timeout: Counter,
+    pub(crate) cache_objects: Gauge,
+    pub(crate) cache_bytes: Gauge,
+    pub(crate) generation: Gauge,
+    pub(crate) budget_sequence: Gauge,
+}
+
+impl EdgeMetrics {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.requests[outcome as usize].inc();
+    }
+}
+
+/// A number as a gauge shows it.
+pub(crate) fn shown(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_edges_share_each_name() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+        metrics.of(&"east-1".parse().unwrap()).count(Outcome::Hit);
+        metrics.of(&"east-2".parse().unwrap()).count(Outcome::Miss);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains(r#"headroom_edge_requests_total{edge="east-1",outcome="hit"} 1"#));
+        assert!(text.contains(r#"headroom_edge_requests_total{edge="east-2",outcome="miss"} 1"#));
+        assert!(text.contains(r#"headroom_edge_sent_bytes_total{edge="east-1"} 0"#), "{text}");
+        assert_eq!(text.matches("# TYPE headroom_edge_requests ").count(), 1);
+    }
+}

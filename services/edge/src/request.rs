@@ -1,0 +1,233 @@
+//! What is asked of a request before it is served, and what an origin gets to see of it.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use headroom_cache::{RequestDirectives, remove_hop_by_hop};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE,
+        RANGE, VIA,
+    },
+    request::Parts,
+};
+
+use crate::{origin::UpstreamHead, respond, respond::Refusal};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The host a request is for: in lower case, without port and final dot. What the guard and hyper
+/// let through is checked here; `via` is what this edge writes into `Via`.
+pub(crate) fn host_of<'r>(
+    method: &Method,
+    uri: &Uri,
+    headers: &'r HeaderMap,
+    via: &HeaderValue,
+) -> Result<Cow<'r, str>, Refusal> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(Refusal::Method);
+    }
+    // RFC 9112 §3.2: exactly one Host, or 400.
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Refusal::Bad("exactly one Host is needed"));
+    };
+    let authority = host.to_str().map_err(|_| Refusal::Bad("the Host is malformed"))?;
+    let host = host_without_port(authority).ok_or(Refusal::Bad("the Host is malformed"))?;
+    check_target(uri, authority)?;
+    if headers.get_all(VIA).iter().any(|line| contains(line, via)) {
+        return Err(Refusal::Loop);
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    Ok(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
+}
+
+/// RFC 9112 §3.2.2: an absolute target has to agree with Host; who does not check it can be made
+/// to serve one site's object under another's name.
+fn check_target(uri: &Uri, authority: &str) -> Result<(), Refusal> {
+    match uri.authority() {
+        None if uri.path().starts_with('/') => Ok(()),
+        None => Err(Refusal::Bad("the target is not served")),
+        Some(_) if uri.scheme_str() != Some("http") => {
+            Err(Refusal::Bad("the target's scheme is not served"))
+        }
+        Some(target) if target.as_str().eq_ignore_ascii_case(authority) => Ok(()),
+        Some(_) => Err(Refusal::Bad("the target and the Host disagree")),
+    }
+}
+
+/// The host of `host [ ":" port ]` (RFC 9110 §7.2), or `None` if it is not of that form.
+fn host_without_port(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((inner, rest)) => (&authority[..inner.len() + 2], rest.strip_prefix(':')),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:".contains(&byte);
+    let sound = !host.is_empty()
+        && host.bytes().all(plain)
+        && (host.starts_with('[') || !host.contains(['[', ']', ':']))
+        && port.unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit());
+    sound.then_some(host)
+}
+
+fn contains(line: &HeaderValue, member: &HeaderValue) -> bool {
+    let members = line.as_bytes().split(|byte| *byte == b',');
+    members.map(<[u8]>::trim_ascii).any(|found| found == member.as_bytes())
+}
+
+/// True if a request may be answered from the cache; `has_body` says whether content comes with
+/// it. Preconditions that a cache cannot judge go to the origin (RFC 9110 §13.1.1).
+pub(crate) fn may_use_cache(parts: &Parts, has_body: bool) -> bool {
+    (parts.method == Method::GET || parts.method == Method::HEAD)
+        && !has_body
+        && !parts.headers.contains_key(IF_MATCH)
+        && !parts.headers.contains_key(IF_UNMODIFIED_SINCE)
+}
+
+/// True if the response to a request may be stored and shared with those who wait for it. Others
+/// go to the origin on their own: for a range, for what only this visitor may see.
+pub(crate) fn may_fill(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    let own = headers.contains_key(RANGE) || headers.contains_key(AUTHORIZATION);
+    let no_store =
+        || headers.contains_key(CACHE_CONTROL) && RequestDirectives::of(headers).no_store;
+    parts.method == Method::GET && !own && !no_store()
+}
+
+/// The head as an origin gets it: without fields of one hop, with who asks. What the visitor says
+/// about itself in the forwarding fields is not passed on: anyone can claim anything there.
+pub(crate) fn upstream_head(
+    parts: &Parts,
+    peer: IpAddr,
+    via: &HeaderValue,
+) -> Result<UpstreamHead, Refusal> {
+    let mut headers = parts.headers.clone();
+    remove_hop_by_hop(&mut headers);
+    // hyper answers 100-continue itself when the content is asked for.
+    headers.remove(EXPECT);
+    let malformed = |_| Refusal::Bad("the Host is malformed");
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let peer = peer.to_canonical();
+    let forwarded = match peer {
+        IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto=http"),
+        IpAddr::V6(_) => format!("for=\"[{peer}]\";host=\"{host}\";proto=http"),
+    };
+    headers.insert(FORWARDED, HeaderValue::try_from(forwarded).map_err(malformed)?);
+    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string()).map_err(malformed)?);
+    respond::add_via(&mut headers, via);
+    let target = parts.uri.path_and_query().cloned();
+    let target = target.ok_or(Refusal::Bad("the target is not served"))?;
+    Ok(UpstreamHead { method: parts.method.clone(), target, headers })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn host(uri: &str, hosts: &[&str]) -> Result<String, Refusal> {
+        let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        let parts = parts("GET", uri, &fields);
+        let via = HeaderValue::from_static("1.1 east-1.headroom");
+        host_of(&parts.method, &parts.uri, &parts.headers, &via).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn the_host_is_taken_without_port_in_lower_case() {
+        assert_eq!(host("/", &["www.shop.example"]).unwrap(), "www.shop.example");
+        assert_eq!(host("/", &["WWW.Shop.Example.:8080"]).unwrap(), "www.shop.example");
+        assert_eq!(host("/", &["[::1]:80"]).unwrap(), "[::1]");
+        assert_eq!(host("http://a.example:80/", &["A.example:80"]).unwrap(), "a.example");
+    }
+
+    #[test]
+    fn a_host_that_is_not_clear_is_refused() {
+        let refused = |uri: &str, hosts: &[&str]| {
+            assert!(matches!(host(uri, hosts), Err(Refusal::Bad(_))), "{uri} {hosts:?}");
+        };
+        refused("/", &[]);
+        refused("/", &["a.example", "a.example"]);
+        for bad in ["", ":80", "a b", "a.example:x", "u@a.example", "a.example/b", "a]", "[::1]x:1"]
+        {
+            refused("/", &[bad]);
+        }
+        refused("http://a.example/", &["b.example"]);
+        refused("http://a.example:80/", &["a.example"]);
+        refused("https://a.example/", &["a.example"]);
+        refused("http://u@a.example/", &["a.example"]);
+        refused("*", &["a.example"]);
+    }
+
+    #[test]
+    fn a_request_that_was_here_before_is_refused() {
+        let via = HeaderValue::from_static("1.1 east-1.headroom");
+        let ask = |line: &str| {
+            let parts = parts("GET", "/", &[("host", "a.example"), ("via", line)]);
+            host_of(&parts.method, &parts.uri, &parts.headers, &via).is_err()
+        };
+        assert!(ask("1.1 proxy, 1.1 east-1.headroom"));
+        assert!(!ask("1.1 east-2.headroom"));
+    }
+
+    #[test]
+    fn an_origin_sees_who_asks_and_no_hop_by_hop_fields() {
+        let parts = parts(
+            "GET",
+            "/a?b",
+            &[
+                ("host", "a.example"),
+                ("connection", "x-private, close"),
+                ("x-private", "1"),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("forwarded", "for=6.6.6.6"),
+                ("expect", "100-continue"),
+            ],
+        );
+        let via = HeaderValue::from_static("1.1 east-1.headroom");
+        let head = upstream_head(&parts, "2001:db8::1".parse().unwrap(), &via).unwrap();
+        assert_eq!(head.target, "/a?b");
+        let mut fields: Vec<String> = head
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        fields.sort();
+        assert_eq!(
+            fields,
+            [
+                "forwarded: for=\"[2001:db8::1]\";host=\"a.example\";proto=http",
+                "host: a.example",
+                "via: 1.1 east-1.headroom",
+                "x-forwarded-for: 2001:db8::1",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_plain_get_requests_fill_the_cache() {
+        let fills = |method: &str, fields: &[(&str, &str)]| may_fill(&parts(method, "/", fields));
+        assert!(fills("GET", &[("cache-control", "max-age=0")]));
+        assert!(!fills("HEAD", &[]));
+        assert!(!fills("GET", &[("range", "bytes=0-1")]));
+        assert!(!fills("GET", &[("authorization", "Basic x")]));
+        assert!(!fills("GET", &[("cache-control", "no-store")]));
+        assert!(!may_use_cache(&parts("POST", "/", &[]), false));
+        assert!(!may_use_cache(&parts("GET", "/", &[]), true));
+    }
+}

@@ -1,0 +1,168 @@
+//! The responses the edge makes itself, and what it adds to those of others.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use headroom_units::Authority;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VIA},
+    uri::PathAndQuery,
+};
+
+use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError};
+
+/// What the cache did for a request (RFC 9211).
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// The status line, and the fields that hyper adds, roughly.
+const HEAD_BYTES_FIXED: usize = 64;
+
+/// Why the edge answers a request by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request is ambiguous or malformed.
+    Bad(&'static str),
+    /// The method is not served.
+    Method,
+    /// The host is not served here.
+    UnknownHost,
+    /// The request came through this edge before.
+    Loop,
+    /// The visitor wants only what is stored.
+    NotCached,
+    /// There is no response from the origin.
+    Fetch(FetchError),
+}
+
+impl Refusal {
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Bad(_) | Self::Method | Self::Loop | Self::Fetch(FetchError::Upload) => {
+                Outcome::BadRequest
+            }
+            Self::UnknownHost => Outcome::Misdirected,
+            Self::NotCached => Outcome::NotCached,
+            Self::Fetch(FetchError::Timeout | FetchError::ConnectTimeout) => Outcome::OriginTimeout,
+            Self::Fetch(FetchError::Unreachable | FetchError::Unsound) => {
+                Outcome::OriginUnreachable
+            }
+        }
+    }
+
+    pub(crate) fn response(self) -> Response<EdgeBody> {
+        match self {
+            Self::Bad(reason) => closing(text(StatusCode::BAD_REQUEST, reason)),
+            Self::Method => {
+                closing(text(StatusCode::METHOD_NOT_ALLOWED, "this method is not served"))
+            }
+            Self::UnknownHost => {
+                text(StatusCode::MISDIRECTED_REQUEST, "this host is not served here")
+            }
+            Self::Loop => text(StatusCode::LOOP_DETECTED, "the site's origin leads back here"),
+            Self::NotCached => text(StatusCode::GATEWAY_TIMEOUT, "nothing usable is stored"),
+            Self::Fetch(FetchError::Upload) => {
+                closing(text(StatusCode::REQUEST_TIMEOUT, "the request's content did not come"))
+            }
+            Self::Fetch(FetchError::Timeout | FetchError::ConnectTimeout) => {
+                text(StatusCode::GATEWAY_TIMEOUT, "the site's origin did not answer in time")
+            }
+            Self::Fetch(FetchError::Unreachable) => {
+                text(StatusCode::BAD_GATEWAY, "the site's origin cannot be reached")
+            }
+            Self::Fetch(FetchError::Unsound) => {
+                text(StatusCode::BAD_GATEWAY, "the site's origin sent a response that is not sound")
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, message: &'static str) -> Response<EdgeBody> {
+    let line = format!("{message}\n");
+    let mut response = Response::new(EdgeBody::whole(Bytes::from(line)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn closing(mut response: Response<EdgeBody>) -> Response<EdgeBody> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Sends a visitor who is over the share to the purchaser's own name.
+pub(crate) fn redirect(fallback: &Authority, target: &PathAndQuery) -> Response<EdgeBody> {
+    let location = format!("http://{fallback}{target}");
+    // A target that came in a request head can stand in a response head.
+    let Ok(location) = HeaderValue::from_bytes(location.as_bytes()) else {
+        return Refusal::Bad("the target has characters that are not allowed").response();
+    };
+    let mut response = Response::new(EdgeBody::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A response from the cache.
+pub(crate) fn stored(object: &StoredObject, age: Duration, head_only: bool) -> Response<EdgeBody> {
+    let body = if head_only { EdgeBody::empty() } else { EdgeBody::whole(object.body.clone()) };
+    let mut response = Response::new(body);
+    *response.status_mut() = object.status;
+    *response.headers_mut() = object.headers.clone();
+    response.headers_mut().insert(AGE, age.as_secs().into());
+    response
+}
+
+/// Turns a response into the 304 that stands for it (RFC 9110 §15.4.5).
+pub(crate) fn as_not_modified<B>(response: Response<B>) -> Response<EdgeBody> {
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(CONTENT_LENGTH);
+    if parts.headers.contains_key(ETAG) {
+        parts.headers.remove(CONTENT_TYPE);
+    }
+    Response::from_parts(parts, EdgeBody::empty())
+}
+
+/// Says in `Via` that a message passed here.
+pub(crate) fn add_via(headers: &mut HeaderMap, via: &HeaderValue) {
+    headers.append(VIA, via.clone());
+}
+
+/// Says in `Cache-Status` what the cache did.
+pub(crate) fn add_cache_status(headers: &mut HeaderMap, status: &'static str) {
+    headers.append(CACHE_STATUS, HeaderValue::from_static(status));
+}
+
+/// About how many bytes a head is on the wire.
+pub(crate) fn head_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    fields.sum::<usize>() + HEAD_BYTES_FIXED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_keeps_path_and_query() {
+        let fallback = "origin.shop.example:8080".parse().unwrap();
+        let response = redirect(&fallback, &PathAndQuery::from_static("//a/b?c=d&e=%20"));
+        assert_eq!(response.status(), 307);
+        assert_eq!(response.headers()[LOCATION], "http://origin.shop.example:8080//a/b?c=d&e=%20");
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+    }
+
+    #[test]
+    fn a_304_has_no_content() {
+        let mut response = Response::new(EdgeBody::whole(Bytes::from_static(b"abc")));
+        response.headers_mut().insert(CONTENT_LENGTH, 3.into());
+        response.headers_mut().insert(ETAG, HeaderValue::from_static("\"x\""));
+        let response = as_not_modified(response);
+        assert_eq!(response.status(), 304);
+        assert!(!response.headers().contains_key(CONTENT_LENGTH));
+        assert!(http_body::Body::is_end_stream(response.body()));
+    }
+}
