@@ -30,6 +30,10 @@ use crate::config::Config;
 /// How long roles may take to stop before they are left behind. Edges drain in that time.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// Signals that come sooner than this after the first are the same wish: `timeout` and shells send
+/// one to the program and one to its group.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
 type Roles = JoinSet<(String, anyhow::Result<()>)>;
 
 /// Roles that are running. Dropping it ends them at once; [`Network::stop`] lets them finish.
@@ -100,6 +104,12 @@ pub async fn signalled() -> anyhow::Result<&'static str> {
     Ok(Signals::new()?.next().await)
 }
 
+/// Waits for a signal that is another wish than the one that came just now.
+async fn second_signal() -> anyhow::Result<&'static str> {
+    tokio::time::sleep(SAME_WISH).await;
+    signalled().await
+}
+
 impl Network {
     /// Where the API listens, if the exchange is among the roles.
     #[must_use]
@@ -107,21 +117,18 @@ impl Network {
         self.api
     }
 
-    /// Waits until a role ends although it was not told to; then says which. While all run, it
-    /// waits for ever.
-    ///
-    /// # Errors
-    /// Always, if it returns at all.
-    pub async fn failed(&mut self) -> anyhow::Result<()> {
+    /// Waits until a role ends although it was not told to; says which. While all run, it waits
+    /// for ever.
+    pub async fn failed(&mut self) -> anyhow::Error {
         let ended = tokio::select! {
             Some(ended) = self.serving.join_next() => ended,
             Some(ended) = self.exchange.join_next() => ended,
             else => std::future::pending().await,
         };
         match ended {
-            Ok((role, Ok(()))) => anyhow::bail!("{role} has ended without being told to"),
-            Ok((role, Err(error))) => Err(error.context(format!("{role} has failed"))),
-            Err(error) => Err(error).context("a role has crashed"),
+            Ok((role, Ok(()))) => anyhow::anyhow!("{role} has ended without being told to"),
+            Ok((role, Err(error))) => error.context(format!("{role} has failed")),
+            Err(error) => anyhow::Error::new(error).context("a role has crashed"),
         }
     }
 
@@ -150,7 +157,7 @@ impl Network {
     pub async fn run_until_signal(mut self) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
         let result = tokio::select! {
-            failed = self.failed() => failed,
+            error = self.failed() => Err(error),
             name = signals.next() => {
                 tracing::info!(signal = name, "stopping");
                 Ok(())
@@ -158,7 +165,9 @@ impl Network {
         };
         let stopped = tokio::select! {
             stopped = self.stop() => stopped,
-            name = signals.next() => Err(anyhow::anyhow!("a second signal, {name}: ended at once")),
+            name = second_signal() => {
+                name.and_then(|name| anyhow::bail!("a second signal, {name}: ended at once"))
+            }
         };
         result.and(stopped)
     }
@@ -268,4 +277,89 @@ fn make_folder(plan_file: Option<&Path>) -> anyhow::Result<()> {
     let Some(folder) = plan_file.and_then(Path::parent) else { return Ok(()) };
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {} of a plan file", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const ZONES: &str = r#"
+        [network]
+        zone = "cdn.example"
+        [[name_servers]]
+        id = "ns1"
+        host = "ns1.cdn.example"
+        addresses = ["127.0.0.1"]
+        [[name_servers]]
+        id = "ns2"
+        host = "ns2.cdn.example"
+        addresses = ["127.0.0.2"]
+        [[regions]]
+        id = "east"
+        edges = [
+          { id = "east-1", addresses = ["127.0.0.1"], capacity = "100 units" },
+          { id = "east-2", addresses = ["127.0.0.2"], capacity = "100 units" },
+        ]
+        [exchange]
+        listen = "127.0.0.1:0"
+        [edge]
+        threads = 1
+    "#;
+
+    /// A network on free ports, with its data in `folder`.
+    fn config(folder: &Path) -> Config {
+        let mut config = Config::parse(ZONES, folder).unwrap();
+        let edges = config.edges.iter_mut().flat_map(|edge| &mut edge.listen);
+        let servers = config.dns.iter_mut().flat_map(|server| &mut server.listen);
+        edges.chain(servers).for_each(|address| address.set_port(0));
+        config
+    }
+
+    async fn get(url: String) -> String {
+        let get = move || ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        tokio::task::spawn_blocking(get).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_roles_start_publish_metrics_and_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = start(config(folder.path()), &Bus::in_process()).await.unwrap();
+        let api = network.api().unwrap();
+        assert_eq!(get(format!("http://{api}/healthz")).await, "ok\n");
+        let metrics = get(format!("http://{api}/metrics")).await;
+        for series in ["headroom_edge_", "headroom_dns_", "server=\"ns1\"", "server=\"ns2\""] {
+            assert!(metrics.contains(series), "no {series} in\n{metrics}");
+        }
+        network.stop().await.unwrap();
+        assert!(std::net::TcpStream::connect(api).is_err());
+        for file in ["edges/east-1", "edges/east-2", "dns/ns1", "dns/ns2", "operator.token"] {
+            assert!(folder.path().join("headroom-data").join(file).exists(), "{file}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_in_use_is_told_with_its_role() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = config(folder.path());
+        config.edges[1].listen = vec![taken.local_addr().unwrap()];
+        let error = start(config, &Bus::in_process()).await.unwrap_err();
+        let address = taken.local_addr().unwrap();
+        let told = format!("{error:#}");
+        assert!(told.starts_with("edge east-2 cannot start: "), "{told}");
+        assert!(told.contains(&address.to_string()), "{told}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_edge_serves_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let edge = config(folder.path()).edges.remove(0);
+        let mut network = start_edge(edge, &Bus::in_process()).unwrap();
+        let ended = tokio::time::timeout(Duration::from_millis(100), network.failed()).await;
+        assert!(ended.is_err(), "{ended:?}");
+        assert_eq!(network.api(), None);
+        network.stop().await.unwrap();
+    }
 }

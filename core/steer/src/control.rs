@@ -23,10 +23,11 @@ const TRIM_GAIN: f64 = 0.04;
 /// The trim may lower the lease budget to half and raise it by a tenth: beyond that the fault is
 /// elsewhere, and winding up would only delay the way back.
 const TRIM_RANGE: (f64, f64) = (-0.5, 0.1);
-/// An edge is given room for this much more than the demand that was seen.
-const DEMAND_MARGIN: f64 = 1.25;
 /// The weight of the newest second in the demand of a contract at an edge.
-const DEMAND_NEWEST: f64 = 0.5;
+const DEMAND_NEWEST: f64 = 0.3;
+/// Shares are left as they are while none would move by more than one part in this many of the
+/// contract: what one edge gives up is idle until the other may have it.
+const SHARE_STEP_PARTS: u64 = 20;
 
 /// How fast control is.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,7 @@ pub struct Controller {
     applied: BTreeMap<EdgeId, u64>,
     newest: BTreeMap<EdgeId, Timestamp>,
     demand: BTreeMap<(ContractId, EdgeId), f64>,
+    wanted: BTreeMap<ContractId, BTreeMap<EdgeId, u64>>,
     trims: BTreeMap<SiteRegion, f64>,
     brought: BTreeMap<Timestamp, Second>,
 }
@@ -110,6 +112,7 @@ impl Controller {
             applied: BTreeMap::new(),
             newest: BTreeMap::new(),
             demand: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             trims: BTreeMap::new(),
             brought: BTreeMap::new(),
         }
@@ -197,6 +200,7 @@ impl Controller {
             usable.iter().map(|edge| self.demand_of(entitlement.contract, edge)).collect();
         let others = safe * u64::try_from(region.edges.len() - usable.len()).unwrap_or(0);
         let wanted = share::water_fill(total.saturating_sub(others), safe, &demands);
+        let wanted = self.steady(entitlement.contract, &usable, wanted, total);
         let mut shares = BTreeMap::new();
         for (edge, wanted) in usable.iter().zip(wanted) {
             let taken: u64 = region
@@ -216,6 +220,28 @@ impl Controller {
         shares
     }
 
+    /// The shares wanted last time, unless one has to move by more than a step.
+    fn steady(
+        &mut self,
+        contract: ContractId,
+        usable: &[&EdgeId],
+        wanted: Vec<u64>,
+        total: u64,
+    ) -> Vec<u64> {
+        let step = total / SHARE_STEP_PARTS;
+        let next: BTreeMap<EdgeId, u64> =
+            usable.iter().map(|edge| (*edge).clone()).zip(wanted.iter().copied()).collect();
+        let held = self.wanted.entry(contract).or_default();
+        let moves = |(edge, share): (&EdgeId, &u64)| {
+            held.get(edge).is_none_or(|held| held.abs_diff(*share) > step)
+        };
+        if held.len() == next.len() && !next.iter().any(moves) {
+            return held.values().copied().collect();
+        }
+        *held = next;
+        wanted
+    }
+
     /// The largest share an edge may be using: of all it was granted since the one it said it
     /// applies, and its safe share.
     fn in_use(&self, contract: ContractId, edge: &EdgeId, safe: u64, now: Timestamp) -> u64 {
@@ -230,7 +256,7 @@ impl Controller {
 
     fn demand_of(&self, contract: ContractId, edge: &EdgeId) -> u64 {
         let demand = self.demand.get(&(contract, edge.clone())).copied().unwrap_or(0.0);
-        RequestRate::from_f64(demand * DEMAND_MARGIN).millirequests_per_second()
+        RequestRate::from_f64(demand).millirequests_per_second()
     }
 
     fn lease_budget(
@@ -311,6 +337,7 @@ impl Controller {
             .map(|entitlement| entitlement.contract)
             .collect();
         self.demand.retain(|(contract, _), _| live.contains(contract));
+        self.wanted.retain(|contract, _| live.contains(contract));
         let applied = &self.applied;
         self.grants.retain(|(_, edge), grants| {
             let applied = applied.get(edge).copied().unwrap_or(0);
@@ -370,17 +397,32 @@ mod tests {
         let plan = world();
         let mut controller = Controller::new(CONFIG, Timestamp::from_seconds(100));
         assert_eq!(run(&mut controller, &plan, 101, [60, 20]), [25, 25], "first the safe shares");
-        let mut shares = [0, 0];
-        for second in 104..112 {
-            shares = run(&mut controller, &plan, second, [80, 20]);
-            assert!(shares.iter().sum::<u64>() <= 100);
+        let mut settle = |seconds: std::ops::Range<u64>, offered| {
+            let mut shares = [0, 0];
+            for second in seconds {
+                shares = run(&mut controller, &plan, second, offered);
+                assert!(shares.iter().sum::<u64>() <= 101, "{shares:?}");
+            }
+            shares
+        };
+        let near = |shares: [u64; 2], expected: [u64; 2]| {
+            shares.iter().zip(expected).all(|(share, expected)| share.abs_diff(expected) <= 5)
+        };
+        assert!(near(settle(104..120, [80, 20]), [75, 25]));
+        assert!(near(settle(120..140, [20, 80]), [25, 75]));
+        assert!(near(settle(140..160, [65, 45]), [55, 45]), "the smaller demand is met first");
+        assert!(near(settle(160..180, [30, 10]), [52, 47]), "what is left is spread evenly");
+    }
+
+    #[test]
+    fn small_changes_of_demand_move_no_share() {
+        let plan = world();
+        let mut controller = Controller::new(CONFIG, Timestamp::from_seconds(90));
+        for second in 101..110 {
+            run(&mut controller, &plan, second, [50, 50]);
         }
-        assert_eq!(shares, [75, 25]);
-        for second in 112..130 {
-            shares = run(&mut controller, &plan, second, [20, 80]);
-            assert!(shares.iter().sum::<u64>() <= 100);
-        }
-        assert_eq!(shares, [25, 75]);
+        assert_eq!(run(&mut controller, &plan, 110, [53, 47]), [50, 50]);
+        assert_eq!(run(&mut controller, &plan, 111, [48, 52]), [50, 50]);
     }
 
     #[test]

@@ -42,7 +42,6 @@ pub enum Command {
 
 /// What is bid for.
 #[derive(Debug, clap::Args)]
-#[group(id = "need", multiple = true, required = true, args = ["units", "requests", "egress"])]
 pub struct PlaceArgs {
     /// The site the capacity is for
     #[arg(long)]
@@ -57,13 +56,18 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "COUNT")]
     slots: u64,
     /// How many units; or say --requests and --egress
-    #[arg(long, value_name = "COUNT", conflicts_with_all = ["requests", "egress"])]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        required_unless_present = "requests",
+        conflicts_with_all = ["requests", "egress"]
+    )]
     units: Option<u64>,
     /// The sustained request rate that is needed, such as "300 req/s"
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", requires = "egress")]
     requests: Option<RequestRate>,
     /// The sustained egress that is needed, such as "100 Mbit/s"
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", requires = "requests")]
     egress: Option<BitRate>,
     /// The most that is paid per unit and slot, with its currency
     #[arg(long, value_name = "PRICE")]

@@ -1,5 +1,7 @@
 //! Log lines to stderr.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
@@ -23,7 +25,10 @@ pub(super) fn init(format: Format, default: &str) -> anyhow::Result<()> {
              accepted is such as \"info\" or \"warn,headroom_dns=debug\""
         )
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = match format {
         Format::Text => lines.try_init(),
         Format::Json => lines.json().try_init(),

@@ -31,7 +31,7 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rows.is_empty() {
-            return writeln!(f, "(none)");
+            return writeln!(f, "(no {})", self.headers[0]);
         }
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
@@ -81,7 +81,7 @@ mod tests {
             bid-12   1000  a?[2Jb?
         "#]]
         .assert_eq(&table.to_string());
-        assert_eq!(Table::new(&["id"]).to_string(), "(none)\n");
+        assert_eq!(Table::new(&["id"]).to_string(), "(no id)\n");
         assert_eq!((money(-1_500_000), joined(Vec::<u8>::new())), ("-1.5".into(), "-".into()));
     }
 }

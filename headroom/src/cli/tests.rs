@@ -157,6 +157,26 @@ fn a_bid_is_placed_in_the_currency_of_the_exchange() {
 }
 
 #[test]
+fn a_bid_says_units_or_both_rates() {
+    let accepted = |need: &[&str]| {
+        let rest = ["--limit-price", "1 EUR"];
+        let line = ["headroom"].iter().chain(&PLACE[..12]).chain(&rest).chain(need);
+        Cli::try_parse_from(line).is_ok()
+    };
+    assert!(accepted(&["--units", "300"]));
+    assert!(accepted(&["--requests", "300 req/s", "--egress", "10 Mbit/s"]));
+    for wrong in [
+        &[][..],
+        &["--requests", "300 req/s"],
+        &["--egress", "10 Mbit/s"],
+        &["--requests", "300", "--egress", "10 Mbit/s"],
+        &["--units", "300", "--requests", "300 req/s", "--egress", "10 Mbit/s"],
+    ] {
+        assert!(!accepted(wrong), "{wrong:?}");
+    }
+}
+
+#[test]
 fn json_is_printed_as_it_came() {
     let body = "[ {\"new_field\": 1} ]\n";
     check(
@@ -273,8 +293,8 @@ fn a_token_is_read_from_its_file() {
 
     "#]],
         expect![[r#"
-        (none)
-    "#]],
+            (no region)
+        "#]],
     );
 }
 

@@ -213,7 +213,6 @@ async fn arrive(
         let path = object(&mut random);
         let tally = tally.clone();
         tasks.spawn(async move {
-            let began = headroom_clock::now();
             let visit = visit(&users, host, port, &path);
             let ending = match tokio::time::timeout(PATIENCE, visit).await {
                 Ok(Ok(address)) if World::is_edge(address) => Ending::ByEdge,
@@ -222,7 +221,7 @@ async fn arrive(
                 Err(_) => Ending::Failed("gave up waiting".to_owned()),
             };
             if let Some(tally) = tally {
-                tally.count(region, began, &ending);
+                tally.count(region, headroom_clock::now(), &ending);
             }
             drop(permit);
         });

@@ -77,9 +77,9 @@ impl Scenario {
             remainder: RemainderPolicy::Return,
             edge_units: 200,
             own_peak: 240.0,
-            crowd: 260.0,
+            crowd: 220.0,
             bid_units: 120,
-            origin_strength: 170.0,
+            origin_strength: 150.0,
             prefixes: 120,
         }
     }
@@ -97,6 +97,8 @@ impl Scenario {
     const CROWD_GROWS: Duration = Duration::from_secs(3);
     /// and the purchaser bids this long after it came.
     const BID_AFTER: Duration = Duration::from_secs(4);
+    /// It is gone this long before the end.
+    const CROWD_GOES: Duration = Duration::from_secs(7);
     /// Visitors outside the crowd, as a part of it.
     const ALWAYS: f64 = 0.1;
     /// Where in the recorded load the demo begins: 15 days in, in the afternoon.
@@ -116,10 +118,12 @@ impl Scenario {
         (self.seconds.saturating_sub(before + 2 * slot + 2) / slot).max(1)
     }
 
-    /// The rate of the purchaser's visitors in one region: few, then a crowd until the end.
+    /// The rate of the purchaser's visitors in one region: few, then a crowd, few in the end.
     pub(crate) fn crowd_rate(&self, began: Timestamp, now: Timestamp) -> f64 {
+        let goes = began.after(Duration::from_secs(self.seconds)).before(Self::CROWD_GOES);
         let since = now.since(began.after(Self::CROWD_COMES)).as_secs_f64();
-        let grown = (since / Self::CROWD_GROWS.as_secs_f64()).min(1.0);
+        let grown =
+            if now < goes { (since / Self::CROWD_GROWS.as_secs_f64()).min(1.0) } else { 0.0 };
         self.crowd * (Self::ALWAYS + (1.0 - Self::ALWAYS) * grown)
     }
 
@@ -193,7 +197,8 @@ mod tests {
         let at = |seconds| {
             scenario.crowd_rate(Timestamp::from_seconds(100), Timestamp::from_seconds(seconds))
         };
-        assert!((at(100) - 26.0).abs() < 1e-9);
-        assert!((at(150) - 260.0).abs() < 1e-9);
+        assert!((at(100) - 22.0).abs() < 1e-9);
+        assert!((at(150) - 220.0).abs() < 1e-9);
+        assert!((at(189) - 22.0).abs() < 1e-9);
     }
 }

@@ -36,10 +36,10 @@ pub(crate) enum Ending {
 }
 
 impl Tally {
-    /// Counts a request by the second it began in.
-    pub(crate) fn count(&self, region: &'static str, began: Timestamp, ending: &Ending) {
+    /// Counts a request by the second it ended in.
+    pub(crate) fn count(&self, region: &'static str, ended: Timestamp, ending: &Ending) {
         let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = seconds.entry((region, began.seconds())).or_default();
+        let counts = seconds.entry((region, ended.seconds())).or_default();
         counts.requests += 1;
         match ending {
             Ending::ByEdge => counts.by_edges += 1,

@@ -175,11 +175,14 @@ risk = "1 %"
 
 [market]
 cost = "0.0001 EUR"
-penalty = "0.05 EUR"
+penalty = "0.001 EUR"
 reserve = "0.0002 EUR"
 lead = "{lead}s"
 horizon = "{horizon}s"
 auction_every = "1s"
+
+[control]
+burst = "500ms"
 
 [edge]
 port = {http}

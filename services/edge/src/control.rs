@@ -39,7 +39,9 @@ impl Control {
         plan_file: Option<PathBuf>,
         bus: &Bus,
     ) -> Self {
-        let reporter = Reporter::new(edge, &shared.table.load(), headroom_clock::now());
+        let table = shared.table.load_full();
+        shared.metrics.generation.set(shown(table.generation().number()));
+        let reporter = Reporter::new(edge, &table, headroom_clock::now());
         let (plans, budgets) = (bus.subscribe(&PLAN), bus.subscribe(&BUDGETS));
         Self { shared, threads, plan_file, reporter, bus: bus.clone(), plans, budgets }
     }
@@ -80,8 +82,6 @@ impl Control {
         let metrics = &self.shared.metrics;
         metrics.cache_objects.set(shown(self.shared.cache.objects()));
         metrics.cache_bytes.set(shown(self.shared.cache.bytes()));
-        metrics.generation.set(shown(report.generation));
-        metrics.budget_sequence.set(shown(report.budget_sequence));
     }
 
     async fn take_plan(&mut self, plan: Plan) {
@@ -118,7 +118,10 @@ impl Control {
     fn replace(&mut self, table: Option<Table>, now: Timestamp) {
         if let Some(table) = table {
             self.reporter.table_changed(&table, now);
+            let (generation, sequence) = (table.generation().number(), table.budget_sequence());
             self.shared.table.store(Arc::new(table));
+            self.shared.metrics.generation.set(shown(generation));
+            self.shared.metrics.budget_sequence.set(shown(sequence));
         }
     }
 }

@@ -99,6 +99,7 @@ impl Worker {
     ) -> Reply {
         let lead = match self.shared.fills.join(key) {
             Joined::Lead(lead) => lead,
+            Joined::Alone => return self.forward(visit, parts, None, "headroom; fwd=miss").await,
             Joined::Follow(follow) => {
                 let stored = timeout(self.shared.follow_max, follow.stored()).await;
                 return match stored.ok().flatten().and_then(|object| collapsed(&parts, &object)) {

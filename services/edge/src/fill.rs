@@ -15,7 +15,10 @@ use std::{
 use headroom_cache::CacheKey;
 use tokio::sync::watch;
 
-use crate::cache::{Cache, StoredObject};
+use crate::{
+    cache::{Cache, StoredObject},
+    limits,
+};
 
 /// The fills that run, by key.
 #[derive(Debug, Default)]
@@ -42,6 +45,8 @@ pub(crate) enum Joined {
     Lead(Lead),
     /// It waits.
     Follow(Follow),
+    /// It goes on its own: too many fills run.
+    Alone,
 }
 
 /// The right to fill one key, and the duty to tell the followers; letting it go tells them to go
@@ -66,6 +71,9 @@ impl Fills {
         let mut running = self.lock();
         if let Some(running) = running.get(key) {
             return Joined::Follow(Follow { progress: running.progress.clone() });
+        }
+        if running.len() >= limits::FILLS_MAX {
+            return Joined::Alone;
         }
         let (sender, progress) = watch::channel(Progress::Running);
         let number = Arc::new(());
@@ -180,13 +188,13 @@ mod tests {
     fn lead(fills: &Arc<Fills>) -> Lead {
         match fills.join(&key()) {
             Joined::Lead(lead) => lead,
-            Joined::Follow(_) => panic!("a fill is running"),
+            Joined::Follow(_) | Joined::Alone => panic!("a fill is running"),
         }
     }
 
     fn follow(fills: &Arc<Fills>) -> Follow {
         match fills.join(&key()) {
-            Joined::Lead(_) => panic!("no fill is running"),
+            Joined::Lead(_) | Joined::Alone => panic!("no fill is running"),
             Joined::Follow(follow) => follow,
         }
     }
@@ -199,6 +207,22 @@ mod tests {
         assert!(follow.stored().await.is_some());
         assert!(cache.get(&key()).is_some());
         assert!(fills.lock().is_empty());
+    }
+
+    #[test]
+    fn fills_are_limited() {
+        let fills = Arc::new(Fills::default());
+        let key_of = |index: usize| {
+            let uri: Uri = format!("/{index}").parse().unwrap();
+            let host = "www.shop.example".parse().unwrap();
+            CacheKey::of("shop".parse().unwrap(), Scheme::Http, host, &uri)
+        };
+        let mut leads: Vec<Joined> =
+            (0..limits::FILLS_MAX).map(|index| fills.join(&key_of(index))).collect();
+        assert!(matches!(fills.join(&key()), Joined::Alone));
+        assert!(matches!(fills.join(&key_of(0)), Joined::Follow(_)));
+        leads.pop();
+        assert!(matches!(fills.join(&key()), Joined::Lead(_)));
     }
 
     #[tokio::test]

@@ -150,10 +150,7 @@ impl Edge {
         let all_served = async {
             let mut result = Ok(());
             for thread in serving {
-                if thread.await.is_err() || !stop_serving.is_cancelled() {
-                    stop_serving.cancel();
-                    result = Err(EdgeError::ThreadLost);
-                }
+                result = thread.await.map_err(|_| EdgeError::ThreadLost).and(result);
             }
             served.cancel();
             result
@@ -192,9 +189,13 @@ fn start(
     let (tell, ended) = oneshot::channel();
     thread::Builder::new()
         .name(format!("edge-{}", config.id))
-        .spawn(move || match runtime.block_on(listen::serve(worker, listeners, stop)) {
-            Ok(()) => drop(tell.send(())),
-            Err(error) => tracing::error!(%error, "a thread cannot serve"),
+        .spawn(move || {
+            // One thread that is lost ends the others: an edge does not serve with half a heart.
+            let _stop_all = stop.clone().drop_guard();
+            match runtime.block_on(listen::serve(worker, listeners, stop)) {
+                Ok(()) => drop(tell.send(())),
+                Err(error) => tracing::error!(%error, "a thread cannot serve"),
+            }
         })
         .map_err(|source| EdgeError::Thread { source })?;
     Ok(ended)

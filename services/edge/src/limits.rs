@@ -27,6 +27,9 @@ pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
 pub const METER_DELAY: Duration = Duration::from_millis(50);
 /// Seconds the meters may be behind and still be reported one by one.
 pub const METER_CATCH_UP_MAX: u64 = 10;
+/// The most fills that run at a time. Each holds up to the largest object that is stored; beyond
+/// it, requests that miss go to the origin on their own and store nothing.
+pub const FILLS_MAX: usize = 4_096;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each
 /// must hold several of the largest objects.
 pub const OBJECTS_PER_SHARD_MIN: u64 = 4;
@@ -37,6 +40,7 @@ pub const BUS_REST: Duration = Duration::from_secs(1);
 /// The most threads.
 pub const THREADS_MAX: usize = 1_024;
 
+const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);
 const _: () = assert!(HEAD_BYTES_MAX >= 8_192, "hyper refuses smaller buffers");
 const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());

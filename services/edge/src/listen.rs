@@ -128,6 +128,7 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_READ_TIMEOUT)
         .max_buf_size(limits::HEAD_BYTES_MAX)
+        .max_header_size(limits::HEAD_BYTES_MAX)
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(TokioIo::new(Guarded::new(stream)), service);
     let mut connection = Box::pin(connection);

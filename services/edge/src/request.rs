@@ -62,18 +62,15 @@ fn check_target(uri: &Uri, authority: &str) -> Result<(), Refusal> {
 
 /// The host of `host [ ":" port ]` (RFC 9110 §7.2), or `None` if it is not of that form.
 fn host_without_port(authority: &str) -> Option<&str> {
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((inner, rest)) => (&authority[..inner.len() + 2], rest.strip_prefix(':')),
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:".contains(&byte);
+    let literal = if authority.starts_with('[') { authority.find(']') } else { None };
+    let end = literal.map(|end| end + 1).or_else(|| authority.find(':'));
+    let (host, rest) = authority.split_at(end.unwrap_or(authority.len()));
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let within = |byte: u8| byte.is_ascii_alphanumeric() || b"[]:.".contains(&byte);
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let sound = !host.is_empty()
-        && host.bytes().all(plain)
-        && (host.starts_with('[') || !host.contains(['[', ']', ':']))
-        && port.unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit());
+        && host.bytes().all(|byte| if literal.is_some() { within(byte) } else { name(byte) })
+        && (rest.is_empty() || rest.strip_prefix(':').is_some_and(digits));
     sound.then_some(host)
 }
 

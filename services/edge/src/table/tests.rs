@@ -84,8 +84,8 @@ fn only_newer_plans_and_budgets_are_taken() {
 fn a_gate_goes_on_under_new_plans_and_budgets() {
     let bought = || vec![entitlement(1, 100, 1_000, 80)];
     let table = empty().with_plan(&plan(1, bought()), at(1)).unwrap();
-    // A quarter of 80 req/s, and the bucket of 250 ms.
-    assert_eq!(admitted(&table, 110_000, 111_000), 20 + 5);
+    // A quarter of 80 req/s for 999 ms, and the bucket of 250 ms.
+    assert_eq!(admitted(&table, 110_000, 111_000), 19 + 5);
     let table = table.with_plan(&plan(2, bought()), at(111)).unwrap();
     assert_eq!(admitted(&table, 111_000, 112_000), 20, "the bucket is not filled again");
     let table = table.with_budgets(&budgets(1, &[(1, 60)], 115), at(112)).unwrap();

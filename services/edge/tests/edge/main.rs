@@ -1,0 +1,15 @@
+//! The edge over real sockets: visitors in front of it, origin servers behind it, plans and
+//! budgets from a bus, meters to it.
+
+#[cfg(test)]
+mod admission;
+#[cfg(test)]
+mod caching;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod filling;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod lifecycle;
