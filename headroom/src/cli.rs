@@ -11,7 +11,6 @@
 
 mod bid;
 mod check_config;
-mod client;
 mod contract;
 mod live;
 mod log;
@@ -31,8 +30,8 @@ use std::{
 
 use clap::Parser;
 
+use crate::client::{Answer, Client};
 use crate::config::ConfigErrors;
-use client::{Answer, Client};
 
 const FAILED: u8 = 1;
 const WRONG_INPUT: u8 = 2;

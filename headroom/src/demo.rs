@@ -29,7 +29,9 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use headroom_units::Timestamp;
 
-pub use report::Report;
+use crate::roles::signalled;
+
+pub use report::{ContractReport, Report};
 pub use scenario::{RemainderPolicy, Scenario};
 pub use tally::Tally;
 
@@ -82,7 +84,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let outcome = tokio::select! {
         outcome = play(&scenario, &world, Some(&shown)) => Some(outcome?),
         failed = network.failed() => return Err(failed),
-        _ = tokio::signal::ctrl_c() => None,
+        signal = signalled() => {
+            signal?;
+            None
+        }
     };
     if let Some(report) = outcome {
         if let Some(path) = &args.report {
@@ -93,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         shown.table(&report);
         if !args.exit {
             shown.staying(&world);
-            tokio::signal::ctrl_c().await?;
+            signalled().await?;
         }
     }
     world.stop();

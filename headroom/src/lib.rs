@@ -1,6 +1,7 @@
 //! The one binary: CLI, configuration, composition of roles.
 
 pub mod cli;
+mod client;
 pub mod config;
 pub mod demo;
 pub mod roles;

@@ -47,6 +47,7 @@ struct Lease {
 #[derive(Debug, Clone, Default)]
 struct Client {
     edge: Option<EdgeId>,
+    lease_ended: Timestamp,
     weight: u64,
     measurements: u64,
     census: u64,
@@ -128,7 +129,7 @@ impl Ledger {
         let unattributed: u64 = budget
             .brought
             .iter()
-            .filter(|(client, _)| !self.leases.contains_key(client))
+            .filter(|(client, _)| !self.held_in(client, second))
             .map(|(_, rate)| rate.millirequests_per_second())
             .sum();
         self.attribute(unattributed, &held);
@@ -161,6 +162,12 @@ impl Ledger {
         }
     }
 
+    /// True if a lease of `client` covered a part of `second` or is live now.
+    fn held_in(&self, client: &IpNet, second: Timestamp) -> bool {
+        let ended = self.clients.get(client).map(|known| known.lease_ended);
+        self.leases.contains_key(client) || ended.is_some_and(|ended| ended > second)
+    }
+
     fn weight(&self, client: IpNet, budget: RequestRate) -> u64 {
         match self.clients.get(&client) {
             Some(known) if known.measurements > 0 && known.weight > 0 => known.weight,
@@ -190,6 +197,9 @@ impl Ledger {
                 break;
             }
             self.remove(client);
+            if let Some(known) = self.clients.get_mut(&client) {
+                known.lease_ended = until;
+            }
         }
     }
 
@@ -328,6 +338,19 @@ mod tests {
         assert!(lease(&mut ledger, 2, 100, 2).is_none());
         learn(&mut ledger, 3, &[(1, 10)]);
         assert!(lease(&mut ledger, 2, 100, 4).is_some());
+    }
+
+    #[test]
+    fn what_was_brought_under_a_lease_that_ended_since_is_no_overhang() {
+        let mut ledger = crowd(10);
+        lease(&mut ledger, 1, 100, 0);
+        learn(&mut ledger, 20, &[(1, 90)]);
+        assert_eq!(ledger.overhang, 90_000, "the lease ended at 20");
+        let mut ledger = crowd(10);
+        lease(&mut ledger, 1, 100, 0);
+        learn(&mut ledger, 19, &[(1, 90)]);
+        learn(&mut ledger, 19, &[(1, 90)]);
+        assert_eq!((ledger.count(), ledger.overhang), (0, 0), "it covered the second 19");
     }
 
     #[test]

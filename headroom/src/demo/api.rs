@@ -2,84 +2,62 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use headroom_wire::Problem;
+use anyhow::Context;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The API with one caller's token. Cheap to clone.
+use crate::client::{Answer, Client, ClientError};
+
+/// The API with one caller's token, from async code. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
-    base: Arc<str>,
-    token: Arc<str>,
-    agent: ureq::Agent,
+    base: String,
+    client: Arc<Client>,
 }
 
 impl Api {
-    pub(crate) fn new(base: &str, token: &str) -> Self {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Self { base: base.into(), token: token.into(), agent }
+    pub(crate) fn new(base: &str, token: &str) -> anyhow::Result<Self> {
+        let client = Arc::new(Client::new(base, Some(token.to_owned()))?);
+        Ok(Self { base: base.to_owned(), client })
     }
 
     /// The same API with another caller's token.
-    pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self { token: token.into(), ..self.clone() }
+    pub(crate) fn with_token(&self, token: &str) -> anyhow::Result<Self> {
+        Self::new(&self.base, token)
     }
 
-    pub(crate) async fn get<T: DeserializeOwned + Send + 'static>(
-        &self,
-        path: &str,
-    ) -> anyhow::Result<T> {
-        let (api, path) = (self.clone(), path.to_owned());
-        blocking(move || {
-            let request = api.agent.get(format!("{}{path}", api.base));
-            read(&path, request.header("authorization", format!("Bearer {}", api.token)).call())
-        })
-        .await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let at = path.to_owned();
+        self.call(path, move |client| client.get(&at)).await
     }
 
-    pub(crate) async fn post<T: DeserializeOwned + Send + 'static>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: impl Serialize + Send + 'static,
     ) -> anyhow::Result<T> {
-        let (api, path) = (self.clone(), path.to_owned());
-        blocking(move || {
-            let request = api.agent.post(format!("{}{path}", api.base));
-            let request = request.header("authorization", format!("Bearer {}", api.token));
-            read(&path, request.send_json(body))
-        })
-        .await
+        let at = path.to_owned();
+        self.call(path, move |client| client.post(&at, &body)).await
     }
 
-    pub(crate) async fn put<T: DeserializeOwned + Send + 'static>(
+    pub(crate) async fn put<T: DeserializeOwned>(
         &self,
         path: &str,
         body: impl Serialize + Send + 'static,
     ) -> anyhow::Result<T> {
-        let (api, path) = (self.clone(), path.to_owned());
-        blocking(move || {
-            let request = api.agent.put(format!("{}{path}", api.base));
-            let request = request.header("authorization", format!("Bearer {}", api.token));
-            read(&path, request.send_json(body))
-        })
-        .await
+        let at = path.to_owned();
+        self.call(path, move |client| client.put(&at, &body)).await
     }
-}
 
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(call).await.context("an API call was cut off")?
-}
-
-fn read<T: DeserializeOwned>(
-    path: &str,
-    answer: Result<http::Response<ureq::Body>, ureq::Error>,
-) -> anyhow::Result<T> {
-    let mut answer = answer.with_context(|| format!("the API does not answer at {path}"))?;
-    if answer.status().is_success() {
-        return answer.body_mut().read_json().with_context(|| format!("the answer of {path}"));
+    async fn call<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        call: impl FnOnce(&Client) -> Result<Answer, ClientError> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let client = Arc::clone(&self.client);
+        let answer = tokio::task::spawn_blocking(move || call(&client))
+            .await
+            .context("an API call was cut off")?
+            .with_context(|| format!("calling {path}"))?;
+        Ok(answer.decode()?)
     }
-    let problem: Problem = answer.body_mut().read_json().context("a problem document")?;
-    bail!("{path} is refused: {}: {}", problem.title, problem.detail)
 }

@@ -46,7 +46,7 @@ pub(crate) async fn ask(
         };
         let packet = buffer.get(..length.context("a resolver cannot receive")?).unwrap_or_default();
         let message = Message::from_octets(packet).context("a name server's answer is short")?;
-        if message.is_answer(&query.for_slice()) {
+        if message.is_answer(query.for_slice()) {
             return read(&message, name);
         }
     }

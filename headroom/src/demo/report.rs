@@ -178,7 +178,7 @@ fn contract_report(
         remainder: tally.sum(Some(contract.region.0.as_str()), from, until).by_purchaser,
         use_of_purchase: ratio(inside, bought),
         max_10s_served_over_purchased: busiest_window(&meters.seconds, contract.units),
-        last_served: busy.last().or(first_served),
+        last_served: busy.next_back().or(first_served),
         first_served,
         served_outside_slots: served - inside,
     }

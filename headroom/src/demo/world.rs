@@ -24,8 +24,8 @@ use super::{
     origin,
     resolver::Delegations,
     scenario::{
-        NAME_SERVER, OPERATOR_ORIGIN, ORIGINS, PURCHASER_NAME_SERVER, REGIONS, RemainderPolicy,
-        Scenario, edge_address,
+        NAME_SERVER, OPERATOR_ORIGIN, ORIGINS, PURCHASER_NAME_SERVER, Place, REGIONS,
+        RemainderPolicy, Scenario, edge_address,
     },
 };
 use crate::{
@@ -73,7 +73,7 @@ impl World {
         let api = network.api().context("the exchange has no API")?;
         let token_file = scenario.data_dir.join("exchange").join(OPERATOR_TOKEN_FILE);
         let token = std::fs::read_to_string(&token_file).context("the operator's token")?;
-        let operator = Api::new(&format!("http://{api}"), token.trim());
+        let operator = Api::new(&format!("http://{api}"), token.trim())?;
         import_history(scenario, &operator).await?;
 
         let (purchaser, site) = register(scenario, &operator).await?;
@@ -142,7 +142,7 @@ fn configuration(scenario: &Scenario) -> String {
     let name_server = IpAddr::from(NAME_SERVER);
     let purchaser_dns = SocketAddr::from((PURCHASER_NAME_SERVER, dns));
     let portal = SocketAddr::from((OPERATOR_ORIGIN, http));
-    let mut text = format!(
+    let network = format!(
         r#"
 [network]
 zone = "{ZONE}"
@@ -172,17 +172,9 @@ season = "{season}s"
 history_seasons = 14
 horizon = "{horizon}s"
 risk = "1 %"
-
-[market]
-cost = "0.0001 EUR"
-penalty = "0.001 EUR"
-reserve = "0.0002 EUR"
-lead = "{lead}s"
+{POLICY}
 horizon = "{horizon}s"
-auction_every = "1s"
-
-[control]
-burst = "500ms"
+lead = "{lead}s"
 
 [edge]
 port = {http}
@@ -196,27 +188,43 @@ port = {dns}
         horizon = 60 * slot,
         lead = Scenario::LEAD.as_secs(),
     );
-    for (number, place) in REGIONS.iter().enumerate() {
-        let (id, visitors, own) = (place.id, place.visitors, place.own_visitors);
-        text += &format!(
-            r#"
+    REGIONS.iter().enumerate().fold(network, |text, (number, place)| {
+        text + &region_configuration(scenario, number, *place)
+    })
+}
+
+/// The demo's prices, and buckets that suit its small rates: half a second of 60 req/s.
+const POLICY: &str = r#"
+[control]
+burst = "500ms"
+
+[market]
+cost = "0.0001 EUR"
+penalty = "0.001 EUR"
+reserve = "0.0002 EUR"
+auction_every = "1s"
+"#;
+
+fn region_configuration(scenario: &Scenario, number: usize, place: Place) -> String {
+    let (id, visitors, own) = (place.id, place.visitors, place.own_visitors);
+    let mut text = format!(
+        r#"
 [[regions]]
 id = "{id}"
 client_prefixes = ["127.{visitors}.0.0/16", "127.{own}.0.0/16"]
 "#
-        );
-        for edge in 0..2 {
-            let (address, units) = (edge_address(number, edge), scenario.edge_units);
-            text += &format!(
-                r#"
+    );
+    for edge in 0..2 {
+        let (address, units) = (edge_address(number, edge), scenario.edge_units);
+        text += &format!(
+            r#"
 [[regions.edges]]
 id = "{id}-{edge}"
 addresses = ["{address}"]
 capacity = "{units} units"
 "#,
-                edge = edge + 1
-            );
-        }
+            edge = edge + 1
+        );
     }
     text
 }
@@ -250,7 +258,7 @@ async fn register(scenario: &Scenario, operator: &Api) -> anyhow::Result<(Api, S
     let token = created.token.context("a new purchaser gets a token")?;
     let credit = NewCredit { amount_micro: 100_000_000 };
     let _: PurchaserView = operator.post("/v1/purchasers/shop-inc/credits", credit).await?;
-    let purchaser = operator.with_token(&token);
+    let purchaser = operator.with_token(&token)?;
     let port = scenario.http_port();
     let site = NewSite {
         id: Text("shop".parse()?),

@@ -20,7 +20,7 @@ const EXCERPT_CHARS_MAX: usize = 200;
 
 /// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     /// The URL is none.
     #[error("{api:?} is not the URL of an API; accepted is such as \"http://127.0.0.1:7080\"")]
     Url { api: String },
@@ -49,7 +49,7 @@ pub(super) enum ClientError {
 
 /// The way to one API.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     api: String,
     token: Option<String>,
@@ -57,24 +57,24 @@ pub(super) struct Client {
 
 /// What the API answered, as it came.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     api: String,
     text: String,
 }
 
 impl Answer {
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_str(&self.text)
             .map_err(|source| ClientError::Shape { api: self.api.clone(), source })
     }
 }
 
 impl Client {
-    pub(super) fn new(api: &str, token: Option<String>) -> Result<Self, ClientError> {
+    pub(crate) fn new(api: &str, token: Option<String>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Url { api: api.to_owned() };
         let uri: Uri = api.parse().map_err(|_| wrong())?;
         let host = uri.host().filter(|_| uri.scheme().is_some()).ok_or_else(wrong)?;
@@ -86,16 +86,16 @@ impl Client {
         Ok(Self { agent, api: api.trim_end_matches('/').to_owned(), token })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Answer, ClientError> {
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, ClientError> {
         self.call(self.request(Method::GET, path, ()))
     }
 
-    pub(super) fn delete(&self, path: &str) -> Result<Answer, ClientError> {
+    pub(crate) fn delete(&self, path: &str) -> Result<Answer, ClientError> {
         self.call(self.request(Method::DELETE, path, ()))
     }
 
     /// Posts `body` under a new idempotency key.
-    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
+    pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
         let key = idempotency_key()?;
         let request = self.json(Method::POST, path, body)?;
         self.call(request.map(|mut request| {
@@ -104,12 +104,12 @@ impl Client {
         }))
     }
 
-    pub(super) fn put(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
+    pub(crate) fn put(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
         self.call(self.json(Method::PUT, path, body)?)
     }
 
     /// The lines of an endless answer.
-    pub(super) fn lines(
+    pub(crate) fn lines(
         &self,
         path: &str,
     ) -> Result<impl Iterator<Item = io::Result<String>> + use<>, ClientError> {
