@@ -3,7 +3,6 @@
 use std::{
     fmt::Write as _,
     io::{self, BufRead, BufReader},
-    time::Duration,
 };
 
 use headroom_wire::Problem;
@@ -11,12 +10,7 @@ use http::{Method, Request, Response, Uri};
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{Agent, Body};
 
-/// A call that takes longer has failed.
-const CALL_TIME_MAX: Duration = Duration::from_secs(30);
-/// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Of an answer that is no problem document, so much is shown.
-const EXCERPT_CHARS_MAX: usize = 200;
+use crate::limits::{ANSWER_BYTES_MAX, CALL_TIME_MAX, EXCERPT_CHARS_MAX};
 
 /// Why a call has failed.
 #[derive(Debug, thiserror::Error)]

@@ -42,11 +42,13 @@ pub use tally::Tally;
   headroom demo --exit --report report.json     run it once and keep the figures
   headroom demo --seconds 120 --remainder assign --seed 7")]
 pub struct Args {
-    /// How long it runs, in seconds; at least six slots of ten.
-    #[arg(long, default_value_t = 90, value_name = "N")]
+    /// How long it runs, in seconds.
+    #[arg(long, default_value_t = 90, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(Scenario::SECONDS_MIN..=86_400))]
     seconds: u64,
     /// The first of the ports that are used, on loopback addresses.
-    #[arg(long, default_value_t = 18_000, value_name = "N")]
+    #[arg(long, default_value_t = 18_000, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
     port_base: u16,
     /// Where the database is kept [default: a temporary folder].
     #[arg(long, value_name = "DIR")]
@@ -128,8 +130,8 @@ async fn play(
 ) -> anyhow::Result<Report> {
     let began = headroom_clock::now();
     let ends = began.after(Duration::from_secs(scenario.seconds));
-    let tally = Tally::default();
-    let crowd = crowd::Crowd::gather(scenario, world, &tally, began);
+    let (tally, own_tally) = (Tally::default(), Tally::default());
+    let crowd = crowd::Crowd::gather(scenario, world, (&tally, &own_tally), began);
     let buyer = purchaser::buy(scenario, world, began);
     let watching = async {
         if let Some(view) = view {
@@ -149,7 +151,7 @@ async fn play(
     }
     crowd.disperse().await;
     world.settled().await?;
-    report::collect(scenario, world, &tally, began).await
+    report::collect(scenario, world, (&tally, &own_tally), began).await
 }
 
 async fn sleep_until(moment: Timestamp) {

@@ -4,4 +4,5 @@ pub mod cli;
 mod client;
 pub mod config;
 pub mod demo;
+mod limits;
 pub mod roles;

@@ -25,10 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-
-/// How long roles may take to stop before they are left behind. Edges drain in that time.
-const STOP_TIME_MAX: Duration = Duration::from_secs(20);
+use crate::{config::Config, limits::STOP_TIME_MAX};
 
 /// Signals that come sooner than this after the first are the same wish: `timeout` and shells send
 /// one to the program and one to its group.

@@ -57,6 +57,9 @@ fn check(scenario: &Scenario, report: &Report) {
     let visitors = &report.visitors;
     assert_eq!(visitors.failed, 0, "{:?}", visitors.failures);
     assert_eq!(visitors.requests, visitors.by_edges + visitors.by_purchaser);
+    let own = &report.own_visitors;
+    assert!(own.requests > 1_000 && own.failed == 0, "{own:?}");
+    assert_eq!(own.by_edges, own.requests, "the operator's own traffic stays at the edges");
     let served: u64 = report.contracts.iter().map(|contract| contract.served).sum();
     assert_eq!(visitors.by_edges, served, "visitors and meters count the same");
     assert!(report.generations >= 2);

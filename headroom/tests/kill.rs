@@ -218,7 +218,8 @@ impl Program {
             .unwrap();
         let program = Self(child);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(API).is_err() {
+        let healthy = || ureq::get(format!("http://{API}/healthz")).call().is_ok();
+        while !healthy() {
             assert!(Instant::now() < deadline, "the program does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -251,6 +252,8 @@ impl Caller {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))
+            // A connection to a program that was killed is of no use to the next.
+            .max_idle_connections(0)
             .proxy(None);
         Self { agent: config.build().into(), token: token.to_owned() }
     }

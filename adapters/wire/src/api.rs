@@ -379,6 +379,17 @@ pub struct RegionView {
     pub edges: usize,
 }
 
+/// Which slots a list is of: the query of `/v1/headroom`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotsQuery {
+    /// Those of one region; of all if not given.
+    pub region: Option<String>,
+    /// From the slot of this time on; from the running one if not given.
+    pub from: Option<Time>,
+    /// Up to the slot of this time.
+    pub until: Option<Time>,
+}
+
 /// Imported load: one point per slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

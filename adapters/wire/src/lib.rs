@@ -15,7 +15,7 @@ pub use api::{
     AccountView, BidView, ContractLive, ContractMetersView, ContractSecondView, ContractView,
     HostView, LedgerView, LiveView, NewBid, NewCredit, NewPurchaser, NewSeries, NewSite,
     PurchaserView, RegionLive, RegionView, SeriesImported, SeriesPoint, SettlementView, SiteView,
-    SlotView,
+    SlotView, SlotsQuery,
 };
 pub use events::{
     BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,

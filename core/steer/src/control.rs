@@ -98,8 +98,6 @@ type SiteRegionClient = (SiteRegion, IpNet);
 impl Controller {
     /// Seconds older than this are forgotten.
     const MEMORY: Duration = Duration::from_secs(5);
-    /// Reports from further ahead than this are a broken clock's.
-    const FUTURE_MAX: Duration = Duration::from_secs(2);
 
     /// A controller that begins at `now`.
     #[must_use]
@@ -125,7 +123,7 @@ impl Controller {
             return false;
         };
         let repeated = self.newest.get(&report.edge).is_some_and(|newest| report.second <= *newest);
-        if repeated || report.second > now.after(Self::FUTURE_MAX) {
+        if repeated || report.second > now.after(limits::REPORT_AHEAD_MAX) {
             return false;
         }
         self.newest.insert(report.edge.clone(), report.second);

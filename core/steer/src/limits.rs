@@ -18,6 +18,8 @@ pub const ENTITLEMENTS_PER_SITE_MAX: usize = 10_000;
 pub const CLIENTS_PER_LEDGER_MAX: usize = 1_000_000;
 /// The most client prefixes one edge reports for one site and second.
 pub const CLIENTS_PER_REPORT_MAX: usize = 10_000;
+/// Reports from further ahead than this are a broken clock's.
+pub const REPORT_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// The shortest time a steered answer may be cached.
 pub const TTL_MIN: Duration = Duration::from_secs(1);
 /// The longest time a steered answer may be cached: beyond it, overshoot grows steeply.

@@ -1,5 +1,7 @@
 //! One error for every text that does not parse, and the decimal reader behind all quantities.
 
+use crate::limits::TEXT_LEN_MAX;
+
 /// A text that is not what was asked for, with what would have been accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}: {reason}; accepted is {accepted}")]
@@ -15,15 +17,13 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    const TEXT_LEN_MAX: usize = 80;
-
     pub(crate) fn new(
         what: &'static str,
         text: &str,
         reason: impl Into<String>,
         accepted: &'static str,
     ) -> Self {
-        let text = text.chars().take(Self::TEXT_LEN_MAX).collect();
+        let text = text.chars().take(TEXT_LEN_MAX).collect();
         Self { what, text, reason: reason.into(), accepted }
     }
 }

@@ -12,6 +12,8 @@ pub const NAME_ID_LEN_MAX: usize = 40;
 pub const HOST_NAME_LEN_MAX: usize = 253;
 /// The longest DNS label (RFC 1035 §2.3.4).
 pub const LABEL_LEN_MAX: usize = 63;
+/// What an error keeps of a text that does not parse, in characters.
+pub const TEXT_LEN_MAX: usize = 80;
 /// The shortest slot.
 pub const SLOT_SECONDS_MIN: u64 = 1;
 /// The longest slot: one day.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, prelude::*};
 
 const VARIABLE: &str = "HEADROOM_LOG";
 
@@ -16,22 +16,22 @@ pub(super) enum Format {
     Json,
 }
 
-/// Begins to log. `HEADROOM_LOG` says what, in the form of RUST_LOG; else `default`.
+/// Begins to log. `HEADROOM_LOG` says what, as levels of crates and modules; else `default`.
 pub(super) fn init(format: Format, default: &str) -> anyhow::Result<()> {
     let directives = std::env::var(VARIABLE).unwrap_or_else(|_| default.to_owned());
-    let filter = EnvFilter::builder().parse(&directives).with_context(|| {
+    let targets: Targets = directives.parse().with_context(|| {
         format!(
             "{VARIABLE}={directives:?} is not a log filter; \
              accepted is such as \"info\" or \"warn,headroom_dns=debug\""
         )
     })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
+    let filtered = tracing_subscriber::registry().with(targets);
     let started = match format {
-        Format::Text => lines.try_init(),
-        Format::Json => lines.json().try_init(),
+        Format::Text => filtered.with(lines).try_init(),
+        Format::Json => filtered.with(lines.json()).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+    started.context("cannot log")
 }

@@ -11,10 +11,9 @@ use headroom_units::RegionId;
 use headroom_wire::{NewSeries, SeriesImported, SeriesPoint, Time};
 
 use super::Context;
+use crate::limits::SHOWN_MAX;
 
 const HEADER: &str = "timestamp,requests_per_second";
-/// More wrong lines are counted, not shown.
-const SHOWN_MAX: usize = 20;
 
 const EXAMPLES: &str = "Examples:
   headroom series import load.csv --region east

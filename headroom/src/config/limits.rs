@@ -4,6 +4,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 /// The longest configuration file, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A longer value is cut in a report, in characters.
+pub(super) const VALUE_LEN_MAX: usize = 60;
 /// How long a slot may be. Core accepts any that divides a day.
 pub(super) const SLOT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// How long a steered answer may be cached.

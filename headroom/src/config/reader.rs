@@ -15,13 +15,12 @@ use headroom_units::ParseError;
 
 use super::{
     document::{Node, Table, Value},
+    limits::VALUE_LEN_MAX,
     mistake::{Mistake, Refusal},
 };
 
 /// An unknown key is taken for a known one if no more than this part of its letters differ.
 const TYPO_PART: f64 = 0.34;
-/// A longer value is cut in a report.
-const VALUE_LEN_MAX: usize = 60;
 
 /// Collects what is found out while sections are read.
 #[derive(Debug, Default)]

@@ -76,7 +76,7 @@ impl Crowd {
     pub(crate) fn gather(
         scenario: &Scenario,
         world: &World,
-        tally: &Tally,
+        (tally, own_tally): (&Tally, &Tally),
         began: Timestamp,
     ) -> Self {
         let stop = tokio_util::sync::CancellationToken::new();
@@ -86,8 +86,8 @@ impl Crowd {
             let crowd = Visitors::shop(scenario, world, region, &mut random);
             let scenario_of = scenario.clone();
             let rate = move |now| scenario_of.crowd_rate(began, now);
-            let (random_of, tally) = (random.fork(), Some(tally.clone()));
-            generators.spawn(arrive(crowd, rate, random_of, tally, stop.clone()));
+            let arriving = arrive(crowd, rate, random.fork(), tally.clone(), stop.clone());
+            generators.spawn(arriving);
 
             let own = Visitors::portal(world, region);
             let load: Vec<f64> = scenario.own_load(region).split_off(Scenario::HISTORY);
@@ -97,7 +97,8 @@ impl Crowd {
                 let number = slot.slot_at(now).number() - first;
                 usize::try_from(number).ok().and_then(|at| load.get(at).copied()).unwrap_or(0.0)
             };
-            generators.spawn(arrive(own, rate, random.fork(), None, stop.clone()));
+            let arriving = arrive(own, rate, random.fork(), own_tally.clone(), stop.clone());
+            generators.spawn(arriving);
         }
         Self { generators, stop }
     }
@@ -187,7 +188,7 @@ async fn arrive(
     visitors: Visitors,
     rate: impl Fn(Timestamp) -> f64,
     mut random: fastrand::Rng,
-    tally: Option<Tally>,
+    tally: Tally,
     stop: tokio_util::sync::CancellationToken,
 ) -> JoinSet<()> {
     let under_way = Arc::new(Semaphore::new(UNDER_WAY_MAX));
@@ -220,9 +221,7 @@ async fn arrive(
                 Ok(Err(error)) => Ending::Failed(format!("{error:#}")),
                 Err(_) => Ending::Failed("gave up waiting".to_owned()),
             };
-            if let Some(tally) = tally {
-                tally.count(region, headroom_clock::now(), &ending);
-            }
+            tally.count(region, headroom_clock::now(), &ending);
             drop(permit);
         });
     }

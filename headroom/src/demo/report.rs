@@ -23,6 +23,8 @@ pub struct Report {
     pub ledger: LedgerReport,
     /// The purchaser's visitors.
     pub visitors: VisitorsReport,
+    /// The operator's own visitors, on the same edges.
+    pub own_visitors: VisitorsReport,
     /// The number of the last plan.
     pub generations: u64,
 }
@@ -87,7 +89,7 @@ pub struct LedgerReport {
     pub penalties_micro: i64,
 }
 
-/// The purchaser's visitors, as they counted themselves.
+/// The visitors of a site, as they counted themselves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VisitorsReport {
     /// Requests.
@@ -107,7 +109,7 @@ pub struct VisitorsReport {
 pub(crate) async fn collect(
     scenario: &Scenario,
     world: &World,
-    tally: &Tally,
+    (tally, own_tally): (&Tally, &Tally),
     began: Timestamp,
 ) -> anyhow::Result<Report> {
     let now = headroom_clock::now();
@@ -115,14 +117,13 @@ pub(crate) async fn collect(
     let slots = world.operator.get(&format!("/v1/headroom?from={from}&until={until}")).await?;
     let mut contracts = Vec::new();
     let held: Vec<ContractView> = world.operator.get("/v1/contracts").await?;
-    for contract in held.iter().rev() {
+    for contract in held.iter().rev().filter(|contract| contract.first_slot.0 > began) {
         let path = format!("/v1/contracts/{}/meters", contract.id.0);
         let meters: ContractMetersView = world.operator.get(&path).await?;
         contracts.push(contract_report(contract, &meters, tally, scenario.slot));
     }
     let ledger: LedgerView = world.operator.get("/v1/ledger").await?;
     let live: LiveView = world.operator.get("/v1/meters").await?;
-    let visitors = tally.sum(None, Timestamp::EPOCH, Timestamp::MAX);
     Ok(Report {
         slots,
         contracts,
@@ -133,15 +134,21 @@ pub(crate) async fn collect(
             refunded_micro: ledger.refunded_micro,
             penalties_micro: ledger.penalties_micro,
         },
-        visitors: VisitorsReport {
-            requests: visitors.requests,
-            failed: visitors.failed,
-            by_edges: visitors.by_edges,
-            by_purchaser: visitors.by_purchaser,
-            failures: tally.failures(),
-        },
+        visitors: visitors_report(tally),
+        own_visitors: visitors_report(own_tally),
         generations: live.generation,
     })
+}
+
+fn visitors_report(tally: &Tally) -> VisitorsReport {
+    let sum = tally.sum(None, Timestamp::EPOCH, Timestamp::MAX);
+    VisitorsReport {
+        requests: sum.requests,
+        failed: sum.failed,
+        by_edges: sum.by_edges,
+        by_purchaser: sum.by_purchaser,
+        failures: tally.failures(),
+    }
 }
 
 fn contract_report(

@@ -106,6 +106,9 @@ impl Scenario {
     /// How much of it before that is history for the forecast.
     pub(crate) const HISTORY: usize = 14 * 288;
 
+    /// A shorter demo has no time to buy one slot, use it and settle it.
+    pub(crate) const SECONDS_MIN: u64 = 50;
+
     /// When the purchaser bids.
     pub(crate) fn bids_at(&self, began: Timestamp) -> Timestamp {
         began.after(Self::CROWD_COMES).after(Self::BID_AFTER)

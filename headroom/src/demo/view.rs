@@ -103,14 +103,18 @@ impl View {
             money(ledger.penalties_micro),
             money(ledger.sum_micro),
         );
-        let visitors = &report.visitors;
+        let (visitors, own) = (&report.visitors, &report.own_visitors);
         let _ = writeln!(
             text,
-            "\nVisitors of the purchaser\n  {} requests: {} by edges, {} by the purchaser's own \
-             servers, {} failed",
+            "\nVisitors\n  the purchaser's: {} requests, {} by edges, {} by its own servers, {} failed",
             visitors.requests, visitors.by_edges, visitors.by_purchaser, visitors.failed,
         );
-        for (reason, count) in &visitors.failures {
+        let _ = writeln!(
+            text,
+            "  the operator's:  {} requests, {} by edges, {} failed",
+            own.requests, own.by_edges, own.failed,
+        );
+        for (reason, count) in visitors.failures.iter().chain(&own.failures) {
             let _ = writeln!(text, "  {count} failed: {reason}");
         }
         say(&text);

@@ -39,6 +39,8 @@ pub(crate) const SHOP_ORIGIN: &str = "origin.shop.example";
 /// The operator's own site.
 pub(crate) const PORTAL: &str = "www.portal.example";
 const ZONE: &str = "cdn.headroom.example";
+/// What the purchaser pays in.
+const CREDIT_MICRO: i64 = 100_000_000;
 /// How long the last slots may take to be settled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -254,10 +256,17 @@ async fn import_history(scenario: &Scenario, operator: &Api) -> anyhow::Result<(
 /// The operator opens an account for the purchaser; the purchaser registers its site.
 async fn register(scenario: &Scenario, operator: &Api) -> anyhow::Result<(Api, SiteView)> {
     let id = Text("shop-inc".parse()?);
-    let created: PurchaserView = operator.post("/v1/purchasers", NewPurchaser { id }).await?;
-    let token = created.token.context("a new purchaser gets a token")?;
-    let credit = NewCredit { amount_micro: 100_000_000 };
-    let _: PurchaserView = operator.post("/v1/purchasers/shop-inc/credits", credit).await?;
+    let known: Vec<PurchaserView> = operator.get("/v1/purchasers").await?;
+    let account: PurchaserView = if known.iter().any(|purchaser| purchaser.id == id) {
+        operator.post("/v1/purchasers/shop-inc/tokens", serde_json::json!({})).await?
+    } else {
+        operator.post("/v1/purchasers", NewPurchaser { id }).await?
+    };
+    let token = account.token.context("the purchaser gets a token")?;
+    if account.available_micro < CREDIT_MICRO {
+        let credit = NewCredit { amount_micro: CREDIT_MICRO };
+        let _: PurchaserView = operator.post("/v1/purchasers/shop-inc/credits", credit).await?;
+    }
     let purchaser = operator.with_token(&token)?;
     let port = scenario.http_port();
     let site = NewSite {

@@ -17,10 +17,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::limits::CHUNK_DIGITS_MAX;
+
 /// How much of a line is kept when it comes in pieces. A framing field is shorter.
 const LINE_KEPT: usize = 256;
-/// More hexadecimal digits of a chunk's size than a `u64` has.
-const CHUNK_DIGITS_MAX: u8 = 16;
 
 /// Follows the framing of the requests of one connection.
 #[derive(Debug, Default)]

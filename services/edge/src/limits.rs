@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most fields of a request or a response head.
 pub const HEADERS_MAX: usize = 100;
+/// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
+pub const CHUNK_DIGITS_MAX: u8 = 16;
 /// The most visitors' connections of one edge; beyond it, new ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// How long a visitor may take to send a head, and may keep an idle connection.

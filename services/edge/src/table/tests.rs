@@ -1,3 +1,5 @@
+//! The table in a script: what plans and budgets let through, second by second.
+
 use super::*;
 use crate::testing::{budgets, entitlement, plan};
 

@@ -10,9 +10,8 @@ use axum::{
 use headroom_store::SlotRecord;
 use headroom_units::{RegionId, Slot, SlotRange};
 use headroom_wire::{
-    NewSeries, PlanDocument, Problem, RegionView, SeriesImported, SlotView, Text, Time,
+    NewSeries, PlanDocument, Problem, RegionView, SeriesImported, SlotView, SlotsQuery, Text, Time,
 };
-use serde::Deserialize;
 
 use super::{
     auth::Caller,
@@ -38,14 +37,6 @@ pub(crate) async fn list(
         })
         .collect();
     Ok(json(StatusCode::OK, &views))
-}
-
-/// Which slots are asked for.
-#[derive(Debug, Deserialize)]
-pub(crate) struct SlotsQuery {
-    region: Option<String>,
-    from: Option<Time>,
-    until: Option<Time>,
 }
 
 /// What is unused, offered and sold, by region and slot; from the running slot on unless asked

@@ -1,0 +1,65 @@
+# Every command of the project. `make` alone lists them.
+#
+# Nothing has to be set up first: a command needs the Rust toolchain and a C compiler (SQLite is
+# compiled in), says what is missing, and lets cargo do the rest. The demo and the tests share one
+# build, see the profiles in Cargo.toml. Further flags go into ARGS:
+#
+#   make demo ARGS="--exit --report r.json"
+#   make test ARGS="-p headroom-market"
+
+CARGO ?= cargo
+ARGS ?=
+SCOPE = $(if $(ARGS),$(ARGS),--workspace)
+CI_REPORT = target/ci-report.json
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint audit ci setup setup-lint
+
+help: ## list the commands
+	@echo 'usage: make COMMAND [ARGS="..."]'
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+
+demo: setup ## run the whole way of a slot on this machine, over real sockets (ARGS="--help")
+	$(CARGO) run --locked --package headroom --bin headroom -- demo $(ARGS)
+
+test: setup ## run every test; needs no network and no servers
+	$(CARGO) test --locked $(SCOPE)
+
+lint: setup-lint ## check format, lints, documentation and, if cargo-deny is here, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  echo '$(CARGO) deny --locked check bans licenses sources'; \
+	  $(CARGO) deny --locked check bans licenses sources; \
+	else \
+	  echo 'note: cargo-deny is not installed, so duplicates were not looked for. Banned crates,'; \
+	  echo '      licences and sources are checked by "make test" as well (headroom/tests/tidy.rs).'; \
+	fi
+
+audit: setup ## ask the RustSec database about the dependencies (network, cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+	  echo 'error: cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(CARGO) deny --locked check advisories
+
+ci: ## all that a change must pass: lint, test and one run of the demo
+	$(MAKE) lint ARGS=
+	$(MAKE) test ARGS=
+	@rm -f $(CI_REPORT)
+	$(MAKE) demo ARGS="--exit --seconds 70 --report $(CI_REPORT)"
+	@test -s $(CI_REPORT) || { echo 'error: the demo wrote no $(CI_REPORT)' >&2; exit 1; }
+	@echo 'ci: lint, test and demo passed; the report of the demo is $(CI_REPORT)'
+
+setup:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	  echo 'error: $(CARGO) is missing. Headroom is built with Rust 1.95 or later: install it with' >&2; \
+	  echo '       rustup, see https://rustup.rs, and open a new shell.' >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null 2>&1 || { \
+	  echo "error: the C compiler $${CC:-cc} is missing. SQLite is compiled in; install one, for example" >&2; \
+	  echo '       with "apt-get install gcc libc6-dev", or name yours in CC.' >&2; exit 1; }
+
+setup-lint: setup
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { \
+	  echo 'error: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { \
+	  echo 'error: clippy is missing: rustup component add clippy' >&2; exit 1; }
