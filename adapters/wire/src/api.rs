@@ -222,7 +222,7 @@ pub struct SettlementView {
     pub slot: Time,
     /// Requests served.
     pub served: u64,
-    /// Requests sent back to the purchaser.
+    /// Requests refused although the purchase was not used up, second by second.
     pub refused: u64,
     /// What was bought and not delivered, in thousandths of a request.
     pub undelivered_millirequests: u64,
@@ -332,8 +332,9 @@ pub struct RegionLive {
     pub region: Text<RegionId>,
     /// What its edges can serve.
     pub capacity_units: u64,
-    /// The operator's own requests in that second.
-    pub own_requests: u64,
+    /// The operator's own requests in that second; told to the operator alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_requests: Option<u64>,
     /// Its edges that reported.
     #[schema(value_type = Vec<String>)]
     pub edges_up: Vec<Text<EdgeId>>,

@@ -60,14 +60,44 @@ impl Contract {
 pub struct Delivery {
     /// Requests served.
     pub served: u64,
-    /// Requests refused, though they were for this contract.
+    /// Requests refused although the purchase was not used up, second by second.
     pub refused: u64,
     /// What could have been served: the live shares the edges held for the contract, summed over
     /// the slot, in thousandths of a request.
     pub available_millirequests: u64,
 }
 
+/// What all edges together did for a contract in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeliveredSecond {
+    /// Requests served.
+    pub served: u64,
+    /// Requests sent back to the purchaser.
+    pub refused: u64,
+    /// The live shares the edges held, in thousandths of a request.
+    pub available_millirequests: u64,
+}
+
 impl Delivery {
+    /// Sums the seconds of a slot. A refusal counts as far as less was served in its second than
+    /// was bought for it: a purchaser that sends a whole slot's requests in one second has used
+    /// that second up, and is not owed the others. What was available is rounded up to a whole
+    /// request: a part of one that was lost in counting is no shortfall.
+    #[must_use]
+    pub fn of_seconds(units: Units, seconds: impl IntoIterator<Item = DeliveredSecond>) -> Self {
+        let mut sum = Self { served: 0, refused: 0, available_millirequests: 0 };
+        for second in seconds {
+            let unused = units.count().saturating_sub(second.served);
+            sum.served = sum.served.saturating_add(second.served);
+            sum.refused = sum.refused.saturating_add(second.refused.min(unused));
+            sum.available_millirequests =
+                sum.available_millirequests.saturating_add(second.available_millirequests);
+        }
+        let whole = sum.available_millirequests.div_ceil(1_000);
+        sum.available_millirequests = whole.saturating_mul(1_000);
+        sum
+    }
+
     /// What was bought and could not be had, in thousandths of a request: what the edges did not
     /// hold available, or what they refused although it was not used up, if that is more.
     ///
@@ -180,6 +210,20 @@ mod tests {
         assert_eq!(settled(Class::Firm, (95, 10, 100_000)), (300, 15, 35));
         assert_eq!(settled(Class::Interruptible, (50, 0, 75_000)), (300, 75, 0));
         assert_eq!(settled(Class::Firm, (0, 0, 0)), (300, 300, 700));
+    }
+
+    #[test]
+    fn a_burst_beyond_the_purchase_is_not_owed_the_rest_of_the_slot() {
+        let second =
+            |served, refused| DeliveredSecond { served, refused, available_millirequests: 9_999 };
+        let delivery = |seconds: &[DeliveredSecond]| {
+            Delivery::of_seconds(Units::saturating(10), seconds.iter().copied())
+        };
+        let burst = delivery(&[second(10, 90), second(0, 0)]);
+        assert_eq!((burst.served, burst.refused), (10, 0));
+        let split_badly = delivery(&[second(7, 5), second(7, 1)]);
+        assert_eq!((split_badly.served, split_badly.refused), (14, 3 + 1));
+        assert_eq!(split_badly.available_millirequests, 20_000);
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod verify;
 pub use auction::{Clearing, Order, SlotClearing, clear};
 pub use bid::{Bid, BidRecord, BidStatus};
 pub use command::{Command, Rules};
-pub use contract::{Contract, Delivery, Settlement};
+pub use contract::{Contract, DeliveredSecond, Delivery, Settlement};
 pub use event::{ClearedSlot, Event};
 pub use ledger::{Account, Ledger, Posting};
 pub use market::Market;

@@ -58,14 +58,9 @@ impl Events {
 fn describe(live: &LiveView) -> String {
     let mut text = format!("{} plan {}", live.at, live.generation);
     for region in &live.regions {
-        let _ = write!(
-            text,
-            " | {} {}/{} own, {} up",
-            region.region.0,
-            region.own_requests,
-            region.capacity_units,
-            region.edges_up.len()
-        );
+        let own = region.own_requests.map_or_else(String::new, |own| format!("{own} own of "));
+        let (capacity, up) = (region.capacity_units, region.edges_up.len());
+        let _ = write!(text, " | {} {own}{capacity} units, {up} up", region.region.0);
     }
     for contract in &live.contracts {
         let _ = write!(
@@ -108,6 +103,6 @@ mod tests {
                             "mapping_requests": 12, "fraction": 0.42, "leased": 99.5 }],
         }))
         .unwrap();
-        expect!["2026-11-22T18:00:01Z plan 7 | east 420/1000 own, 2 up | contract-1 shop@east: 100 units, served 100, refused 10, mapped 42 %"].assert_eq(&describe(&live));
+        expect!["2026-11-22T18:00:01Z plan 7 | east 420 own of 1000 units, 2 up | contract-1 shop@east: 100 units, served 100, refused 10, mapped 42 %"].assert_eq(&describe(&live));
     }
 }

@@ -34,7 +34,7 @@ pub(super) const DNS_EXAMPLES: &str = "Examples:
   headroom dns --config config/headroom.toml --id ns1 --plan plan.json
 
 Alone, a name server answers from its plan file. Without a broker it gets no budgets, so it leases
-by its safe share.";
+its even part of what was bought; the edges hold the limit.";
 
 /// What `all` and `exchange` are told.
 #[derive(Debug, clap::Args)]
@@ -109,7 +109,7 @@ pub(super) fn dns(args: DnsArgs, format: log::Format) -> anyhow::Result<()> {
     })?;
     server.plan_file = args.plan.or(server.plan_file);
     log::init(format, "info")?;
-    tracing::warn!(plan = ?server.plan_file, "no broker: answering from the plan file by safe shares");
+    tracing::warn!(plan = ?server.plan_file, "no broker: answering from the plan file, leasing what was bought");
     block_on(async { roles::start_dns(server, &Bus::in_process()).await?.run_until_signal().await })
 }
 

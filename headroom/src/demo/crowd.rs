@@ -205,12 +205,14 @@ async fn arrive(
             continue;
         }
         while tasks.try_join_next().is_some() {}
+        let (region, host, port) = (visitors.region.id, visitors.host, visitors.port);
         let (Some(users), Ok(permit)) =
             (visitors.someone(&mut random), Arc::clone(&under_way).try_acquire_owned())
         else {
+            let ending = Ending::Failed("too many requests under way".to_owned());
+            tally.count(region, headroom_clock::now(), &ending);
             continue;
         };
-        let (region, host, port) = (visitors.region.id, visitors.host, visitors.port);
         let path = object(&mut random);
         let tally = tally.clone();
         tasks.spawn(async move {

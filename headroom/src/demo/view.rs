@@ -140,7 +140,7 @@ fn frame(live: &LiveView, slots: &[SlotView], tally: &Tally, running: Timestamp)
             text,
             "{:<6} own traffic {:>4} req/s of {} units, edges up: {}",
             region.region.0,
-            region.own_requests,
+            region.own_requests.unwrap_or(0),
             region.capacity_units,
             region.edges_up.len()
         );
@@ -182,7 +182,9 @@ fn line(live: &LiveView, tally: &Tally) -> String {
         let _ = write!(
             text,
             " | {} own {}/{}",
-            region.region.0, region.own_requests, region.capacity_units
+            region.region.0,
+            region.own_requests.unwrap_or(0),
+            region.capacity_units
         );
         for contract in live.contracts.iter().filter(|held| held.region == region.region) {
             let _ = write!(

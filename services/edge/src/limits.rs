@@ -31,7 +31,7 @@ pub const METER_DELAY: Duration = Duration::from_millis(50);
 pub const METER_CATCH_UP_MAX: u64 = 10;
 /// The most fills that run at a time. Each holds up to the largest object that is stored; beyond
 /// it, requests that miss go to the origin on their own and store nothing.
-pub const FILLS_MAX: usize = 4_096;
+pub const FILLS_MAX: usize = 512;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each
 /// must hold several of the largest objects.
 pub const OBJECTS_PER_SHARD_MIN: u64 = 4;

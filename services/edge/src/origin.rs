@@ -8,6 +8,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -75,6 +76,8 @@ pub(crate) struct Origins {
     client: Client<HttpConnector, UpstreamBody>,
     answer_within: Duration,
     silence_max: Duration,
+    /// The origins are begun with in turn.
+    turn: AtomicUsize,
 }
 
 impl Origins {
@@ -91,11 +94,12 @@ impl Origins {
             .http1_max_headers(limits::HEADERS_MAX)
             .build(connector);
         let silence_max = config.origin_response_timeout;
-        Self { client, answer_within: config.origin_connect_timeout + silence_max, silence_max }
+        let answer_within = config.origin_connect_timeout + silence_max;
+        Self { client, answer_within, silence_max, turn: AtomicUsize::new(0) }
     }
 
     /// The response to a request without a body. If the method is idempotent, the origins are
-    /// tried in order and the first once more: a kept connection may have closed under the
+    /// tried from the one whose turn it is on, and that one once more: a kept connection may have closed under the
     /// request.
     pub(crate) async fn fetch(
         &self,
@@ -104,7 +108,7 @@ impl Origins {
     ) -> Result<Response<TimedBody>, FetchError> {
         let tries = if head.method.is_idempotent() { origins.len() + 1 } else { 1 };
         let mut result = Err(FetchError::Unreachable);
-        for address in origins.iter().cycle().take(tries) {
+        for address in origins.iter().cycle().skip(self.turn(origins)).take(tries) {
             let asked = self.ask(*address, head.clone(), Either::Left(Empty::new()));
             result = timeout(self.answer_within, asked).await.unwrap_or(Err(FetchError::Timeout));
             if !matches!(result, Err(FetchError::Unreachable | FetchError::ConnectTimeout)) {
@@ -112,6 +116,10 @@ impl Origins {
             }
         }
         result
+    }
+
+    fn turn(&self, origins: &[SocketAddr]) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) % origins.len().max(1)
     }
 
     /// The response to a request with a body, which can be sent only once.

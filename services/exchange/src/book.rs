@@ -1,13 +1,17 @@
 //! The market with its event log: every change is on the disk before anyone learns of it.
 //!
 //! One command at a time is decided, stored and applied. If it cannot be stored it has not
-//! happened. After a restart the log is replayed to the same state.
+//! happened. What is being stored is also applied, even if whoever asked for it has gone: a market
+//! behind its own log could store nothing more. After a restart the log is replayed to the same
+//! state.
+
+use std::sync::Arc;
 
 use headroom_market::{Command, Event, Market, Rules};
 use headroom_store::{Answered, Store};
 use headroom_units::Timestamp;
 use headroom_wire::EventDocument;
-use tokio::sync::RwLock;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::ExchangeError;
 
@@ -15,7 +19,23 @@ use crate::ExchangeError;
 #[derive(Debug)]
 pub(crate) struct Book {
     store: Store,
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
+}
+
+/// What identifies a call that may be made again.
+#[derive(Debug, Clone)]
+pub(crate) struct CallKey {
+    pub(crate) tenant: String,
+    pub(crate) key: String,
+    /// A hash of the call: the same key with another call is a mistake.
+    pub(crate) request_hash: Vec<u8>,
+}
+
+/// What a call is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 #[derive(Debug)]
@@ -39,7 +59,7 @@ impl Book {
             market.apply(&event);
             next_sequence = sequence + 1;
         }
-        Ok(Self { store, state: RwLock::new(State { market, next_sequence }) })
+        Ok(Self { store, state: Arc::new(RwLock::new(State { market, next_sequence })) })
     }
 
     /// Reads the market.
@@ -56,31 +76,75 @@ impl Book {
         command: Command,
         now: Timestamp,
     ) -> Result<Vec<Event>, ExchangeError> {
-        self.execute_answering(command, now, |_| None).await
+        let state = Arc::clone(&self.state).write_owned().await;
+        let events = state.market.decide(command, now)?;
+        self.store_and_apply(state, now, events.clone(), None).await?;
+        Ok(events)
     }
 
-    /// As [`Book::execute`], storing what the caller is answered in the same transaction.
+    /// As [`Book::execute`], for a call that is to be answered. A call with a key that was answered
+    /// before is not done again: it gets the same answer. The answer is made of the market before
+    /// the events and of the events, and stored with them.
     ///
     /// # Errors
-    /// If the market refuses it or it cannot be stored; nothing has happened then.
-    pub(crate) async fn execute_answering(
+    /// If the key is another call's, the market refuses the command or it cannot be stored; nothing
+    /// has happened then.
+    pub(crate) async fn answer(
         &self,
         command: Command,
         now: Timestamp,
-        answer: impl FnOnce(&[Event]) -> Option<Answered>,
-    ) -> Result<Vec<Event>, ExchangeError> {
-        let mut state = self.state.write().await;
+        key: Option<CallKey>,
+        answer: impl FnOnce(&Market, &[Event]) -> Option<Reply>,
+    ) -> Result<Reply, ExchangeError> {
+        let state = Arc::clone(&self.state).write_owned().await;
+        // Looked up while nobody else can act: of two such calls at once, the second finds it.
+        if let Some(key) = &key
+            && let Some(reply) = self.answered(key).await?
+        {
+            return Ok(reply);
+        }
         let events = state.market.decide(command, now)?;
-        let answered = answer(&events);
+        let reply = answer(&state.market, &events).ok_or(ExchangeError::Unanswered)?;
+        let answered = key.map(|CallKey { tenant, key, request_hash }| {
+            let Reply { status, body } = reply.clone();
+            Answered { tenant, key, request_hash, status, body }
+        });
+        self.store_and_apply(state, now, events, answered).await?;
+        Ok(reply)
+    }
+
+    /// What the call with this key was answered, if it was made before.
+    ///
+    /// # Errors
+    /// If the key is another call's, or the store cannot be read.
+    pub(crate) async fn answered(&self, key: &CallKey) -> Result<Option<Reply>, ExchangeError> {
+        match self.store.answered(&key.tenant, &key.key).await? {
+            Some(known) if known.request_hash != key.request_hash => Err(ExchangeError::KeyReused),
+            known => Ok(known.map(|Answered { status, body, .. }| Reply { status, body })),
+        }
+    }
+
+    /// In a task of its own, so that it is done to the end when the caller hangs up.
+    async fn store_and_apply(
+        &self,
+        mut state: OwnedRwLockWriteGuard<State>,
+        now: Timestamp,
+        events: Vec<Event>,
+        answered: Option<Answered>,
+    ) -> Result<(), ExchangeError> {
         if events.is_empty() && answered.is_none() {
-            return Ok(events);
+            return Ok(());
         }
-        let documents: Vec<EventDocument> = events.iter().map(EventDocument::from).collect();
-        self.store.append(state.next_sequence, now, &documents, answered.as_ref()).await?;
-        for event in &events {
-            state.market.apply(event);
-            state.next_sequence += 1;
-        }
-        Ok(events)
+        let store = self.store.clone();
+        let task = tokio::spawn(async move {
+            let documents: Vec<EventDocument> = events.iter().map(EventDocument::from).collect();
+            store.append(state.next_sequence, now, &documents, answered.as_ref()).await?;
+            for event in &events {
+                state.market.apply(event);
+                state.next_sequence += 1;
+            }
+            Ok(())
+        });
+        task.await?
     }
 }

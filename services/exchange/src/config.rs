@@ -1,6 +1,11 @@
 //! What the exchange is told at its start; validated values only.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use headroom_market::OfferPolicy;
 use headroom_steer::{Fleet, SiteInput};
@@ -48,10 +53,17 @@ pub struct ExchangeConfig {
 }
 
 impl ExchangeConfig {
-    /// What the edges of `region` can serve together.
+    /// What all edges of `region` can serve together.
     #[must_use]
     pub fn capacity(&self, region: &RegionId) -> Units {
+        self.capacity_without(region, &BTreeSet::new())
+    }
+
+    /// What the edges of `region` that are not `down` can serve together.
+    #[must_use]
+    pub fn capacity_without(&self, region: &RegionId, down: &BTreeSet<EdgeId>) -> Units {
         let edges = self.fleet.regions.get(region).map(|region| region.edges.keys());
-        edges.into_iter().flatten().filter_map(|edge| self.capacities.get(edge)).copied().sum()
+        let up = edges.into_iter().flatten().filter(|edge| !down.contains(edge));
+        up.filter_map(|edge| self.capacities.get(edge)).copied().sum()
     }
 }

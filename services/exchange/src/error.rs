@@ -51,6 +51,15 @@ pub enum ExchangeError {
     /// The next plan fails its check; the last one stays in force.
     #[error("the next plan fails its check: {0}")]
     UnsoundPlan(Note),
+    /// An idempotency key was used for another call before.
+    #[error("this idempotency key was used for another call; choose a new one")]
+    KeyReused,
+    /// What the market decided is not what was asked for.
+    #[error("the market did not say what has become of a command")]
+    Unanswered,
+    /// The program ended in the middle of a command.
+    #[error("a command was broken off: {0}")]
+    BrokenOff(#[from] tokio::task::JoinError),
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {0}")]
     Random(getrandom::Error),

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const DRAINED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a caller may take to send a request.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long calls that are under way may go on when the exchange stops.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(3);
 /// The most live views that are sent at a time.
 pub const LIVE_VIEWS_MAX: usize = 1_000;
 /// How many seconds of meters are kept in memory for live views.

@@ -20,7 +20,8 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ExchangeConfig, ExchangeError, api, book::Book, live::Live, metrics::Metrics, reconcile, secret,
+    ExchangeConfig, ExchangeError, api, book::Book, limits::STOP_TIME_MAX, live::Live,
+    metrics::Metrics, reconcile, secret,
 };
 
 /// The file in the data folder that the operator's token is written to, once.
@@ -133,7 +134,8 @@ impl Exchange {
         self.listener.local_addr()
     }
 
-    /// Runs until `stop`; then lets calls under way end and closes the database.
+    /// Runs until `stop`; then lets calls under way end, though not for long, and closes the
+    /// database.
     pub async fn run(self, stop: CancellationToken) {
         let Self { shared, listener, reconcilers } = self;
         let mut tasks = JoinSet::new();
@@ -142,7 +144,7 @@ impl Exchange {
         let stopping = shared.stop.clone();
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopping.cancelled().await });
-        tasks.spawn(async move {
+        let mut serving = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the API has ended");
             }
@@ -150,6 +152,10 @@ impl Exchange {
         stop.cancelled().await;
         shared.stop.cancel();
         while tasks.join_next().await.is_some() {}
+        if tokio::time::timeout(STOP_TIME_MAX, &mut serving).await.is_err() {
+            tracing::warn!("callers who were still sending are cut off");
+            serving.abort();
+        }
         shared.store.close().await;
     }
 }

@@ -2,25 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
-use headroom_market::{BidRecord, BidStatus, Command, Event};
+use axum::{extract::State, http::StatusCode, response::Response};
+use headroom_market::{BidRecord, BidStatus, Command, Event, Market, Rejection};
 use headroom_units::{BidId, Price, SlotLength, SlotRange, Units};
 use headroom_wire::{BidView, NewBid, Problem, Text, Time};
 
 use super::{
     auth::Caller,
-    body::{Json, json},
+    body::{self, Json, json},
+    path::Id,
     problem::{ApiError, ApiResult},
     sites,
 };
-use crate::start::Shared;
+use crate::{ExchangeError, start::Shared};
 
 /// Places a bid; the money for it is held at once.
-#[utoipa::path(post, path = "/v1/bids", tag = "bids", request_body = NewBid,
+#[utoipa::path(post, path = "/v1/bids", tag = "bids", operation_id = "placeBid", request_body = NewBid,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = BidView), (status = "4XX", body = Problem)))]
 pub(crate) async fn place(
@@ -59,20 +56,12 @@ pub(crate) async fn place(
         limit,
         class: bid.class.map(|class| class.0).unwrap_or_default(),
     };
-    let events = shared
-        .book
-        .execute_answering(command, headroom_clock::now(), |events| {
-            let view = placed(events, length)?;
-            body.repetition.answer(&caller, StatusCode::CREATED, &view)
-        })
-        .await
-        .map_err(|error| ApiError::of(error, length))?;
-    let view = placed(&events, length).ok_or_else(ApiError::internal)?;
-    Ok(json(StatusCode::CREATED, &view))
+    let view = |_: &Market, events: &[Event]| placed(events, length);
+    body.repetition.answer(&shared, &caller, command, StatusCode::CREATED, view).await
 }
 
 /// The caller's bids, newest first.
-#[utoipa::path(get, path = "/v1/bids", tag = "bids",
+#[utoipa::path(get, path = "/v1/bids", tag = "bids", operation_id = "listBids",
     responses((status = 200, body = Vec<BidView>), (status = "4XX", body = Problem)))]
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let length = shared.config.slot_length;
@@ -88,34 +77,38 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
 }
 
 /// One bid, and what became of it.
-#[utoipa::path(get, path = "/v1/bids/{id}", tag = "bids", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/bids/{id}", tag = "bids", operation_id = "showBid", params(("id" = String, Path)),
     responses((status = 200, body = BidView), (status = "4XX", body = Problem)))]
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &find(&shared, &caller, &id).await?))
 }
 
 /// Withdraws what is still open of a bid; its money is available again. Withdrawing twice changes
 /// nothing.
-#[utoipa::path(delete, path = "/v1/bids/{id}", tag = "bids", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/bids/{id}", tag = "bids", operation_id = "cancelBid", params(("id" = String, Path)),
     responses((status = 200, body = BidView), (status = "4XX", body = Problem)))]
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     let purchaser = caller.require_purchaser()?.clone();
     let found = find(&shared, &caller, &id).await?;
     if found.status != "cancelled" {
         let command = Command::CancelBid { bid: found.id.0, purchaser };
-        shared
-            .book
-            .execute(command, headroom_clock::now())
-            .await
-            .map_err(|error| ApiError::of(error, shared.config.slot_length))?;
+        match shared.book.execute(command, headroom_clock::now()).await {
+            Ok(_) => {}
+            // The same call was made at the same moment.
+            Err(ExchangeError::Rejected(Rejection::BidNotOpen {
+                status: BidStatus::Cancelled,
+                ..
+            })) => {}
+            Err(error) => return Err(ApiError::of(error, shared.config.slot_length)),
+        }
     }
     Ok(json(StatusCode::OK, &find(&shared, &caller, &id).await?))
 }
@@ -135,15 +128,7 @@ async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<BidView> 
 }
 
 fn slots(bid: &NewBid, length: SlotLength) -> ApiResult<SlotRange> {
-    let first = length.slot_starting(bid.first_slot.0).ok_or_else(|| {
-        let slot = length.slot_at(bid.first_slot.0);
-        ApiError::invalid(format!(
-            "no slot begins at {}; the nearest begin at {} and {}",
-            bid.first_slot,
-            Time(length.start(slot)),
-            Time(length.start(slot.next()))
-        ))
-    })?;
+    let first = body::slot_starting(bid.first_slot, length)?;
     let last = bid.slots.checked_sub(1).map(|more| first.plus(more));
     last.and_then(|last| SlotRange::new(first, last)).ok_or_else(|| {
         let most = headroom_units::limits::SLOTS_MAX;

@@ -10,8 +10,13 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use headroom_store::{Answered, limits::IDEMPOTENCY_KEY_LEN_MAX};
-use headroom_wire::limits::{REQUEST_BODY_BYTES_MAX, SERIES_BODY_BYTES_MAX};
+use headroom_market::{Command, Event, Market};
+use headroom_store::limits::IDEMPOTENCY_KEY_LEN_MAX;
+use headroom_units::{Slot, SlotLength};
+use headroom_wire::{
+    Time,
+    limits::{REQUEST_BODY_BYTES_MAX, SERIES_BODY_BYTES_MAX},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -19,7 +24,10 @@ use super::{
     auth::Caller,
     problem::{ApiError, ApiResult},
 };
-use crate::{limits::DRAINED_BODY_BYTES_MAX, start::Shared};
+use crate::{
+    book::{CallKey, Reply},
+    start::Shared,
+};
 
 /// A JSON body of shape `T`, with what identifies the call if it is repeated.
 pub(crate) struct Json<T> {
@@ -45,12 +53,19 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
         };
         let bytes = read(body, max).await?;
         require_json(&parts.headers)?;
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            // Would be taken for an object whose fields stand in order, without their names.
+            return Err(ApiError::invalid(
+                "the body is a list; accepted is an object, as it stands in /v1/openapi.json",
+            ));
+        }
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             let status = match error.classify() {
                 serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::BAD_REQUEST,
             };
-            ApiError::new(status, "invalid-request").because(format!("the body: {error}"))
+            ApiError::new(status, "invalid-request")
+                .because(format!("the body: {error}; what is accepted stands in /v1/openapi.json"))
         })?;
         let key = idempotency_key(&parts.headers)?;
         let mut hash = Sha256::new();
@@ -70,32 +85,42 @@ impl Repetition {
         shared: &Shared,
         caller: &Caller,
     ) -> ApiResult<Option<Response>> {
-        let Some(key) = &self.key else {
+        let Some(key) = self.key(caller) else {
             return Ok(None);
         };
-        match shared.store.answered(&caller.tenant(), key).await? {
-            None => Ok(None),
-            Some(answered) if answered.request_hash == self.hash => {
-                let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::OK);
-                Ok(Some(json_text(status, answered.body)))
-            }
-            Some(_) => Err(ApiError::new(StatusCode::CONFLICT, "idempotency-key-reused")
-                .because("this idempotency key was used for another call; choose a new one")),
-        }
+        let length = shared.config.slot_length;
+        let known = shared.book.answered(&key).await;
+        Ok(known.map_err(|error| ApiError::of(error, length))?.map(replied))
     }
 
-    /// What is to be stored with the events, so that a repeated call gets the same answer.
-    pub(crate) fn answer(
+    /// Has a command done, and answers `status` with what `view` makes of it. Done once, however
+    /// often the call is made with its key.
+    pub(crate) async fn answer<T: Serialize>(
         &self,
+        shared: &Shared,
         caller: &Caller,
+        command: Command,
         status: StatusCode,
-        body: &impl Serialize,
-    ) -> Option<Answered> {
-        let key = self.key.clone()?;
-        let body = serde_json::to_string(body).ok()?;
-        let (tenant, request_hash) = (caller.tenant(), self.hash.clone());
-        Some(Answered { tenant, key, request_hash, status: status.as_u16(), body })
+        view: impl FnOnce(&Market, &[Event]) -> Option<T>,
+    ) -> ApiResult<Response> {
+        let length = shared.config.slot_length;
+        let reply = |market: &Market, events: &[Event]| {
+            let body = serde_json::to_string(&view(market, events)?).ok()?;
+            Some(Reply { status: status.as_u16(), body })
+        };
+        let now = headroom_clock::now();
+        let done = shared.book.answer(command, now, self.key(caller), reply).await;
+        Ok(replied(done.map_err(|error| ApiError::of(error, length))?))
     }
+
+    fn key(&self, caller: &Caller) -> Option<CallKey> {
+        let key = self.key.clone()?;
+        Some(CallKey { tenant: caller.tenant(), key, request_hash: self.hash.clone() })
+    }
+}
+
+fn replied(reply: Reply) -> Response {
+    json_text(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK), reply.body)
 }
 
 /// An answer in JSON.
@@ -113,32 +138,34 @@ fn json_text(status: StatusCode, text: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// Reads a body of at most `max` bytes. What is longer is read to its end, up to a limit, and
-/// thrown away: a caller that is still sending would never see the refusal.
+/// Reads a body of at most `max` bytes. What is left of a longer one is drained by [`super::drain`].
 async fn read(body: Body, max: usize) -> ApiResult<Bytes> {
     let mut kept = BytesMut::new();
-    let mut seen = 0_usize;
     let mut frames = body.into_data_stream();
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|_| {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid-request")
                 .because("the body ended before its stated length")
         })?;
-        seen = seen.saturating_add(frame.len());
-        if seen <= max {
-            kept.extend_from_slice(&frame);
-        } else {
-            kept.clear();
+        if kept.len().saturating_add(frame.len()) > max {
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
+                .because(format!("the body is longer than the {max} bytes this call takes")));
         }
-        if seen > DRAINED_BODY_BYTES_MAX {
-            break;
-        }
-    }
-    if seen > max {
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
-            .because(format!("the body is longer than the {max} bytes this call takes")));
+        kept.extend_from_slice(&frame);
     }
     Ok(kept.freeze())
+}
+
+/// The slot that begins at `start`.
+pub(crate) fn slot_starting(start: Time, length: SlotLength) -> ApiResult<Slot> {
+    length.slot_starting(start.0).ok_or_else(|| {
+        let slot = length.slot_at(start.0);
+        ApiError::invalid(format!(
+            "no slot begins at {start}; the nearest begin at {} and {}",
+            Time(length.start(slot)),
+            Time(length.start(slot.next()))
+        ))
+    })
 }
 
 fn require_json(headers: &HeaderMap) -> ApiResult<()> {

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use headroom_market::{Contract, Market};
 use headroom_units::{ContractId, SlotLength};
 use headroom_wire::{
@@ -16,12 +12,13 @@ use headroom_wire::{
 use super::{
     auth::Caller,
     body::json,
+    path::Id,
     problem::{ApiError, ApiResult},
 };
 use crate::start::Shared;
 
 /// The caller's contracts, newest first.
-#[utoipa::path(get, path = "/v1/contracts", tag = "contracts",
+#[utoipa::path(get, path = "/v1/contracts", tag = "contracts", operation_id = "listContracts",
     responses((status = 200, body = Vec<ContractView>), (status = "4XX", body = Problem)))]
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let length = shared.config.slot_length;
@@ -37,13 +34,13 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
 }
 
 /// One contract with its settlements.
-#[utoipa::path(get, path = "/v1/contracts/{id}", tag = "contracts",
+#[utoipa::path(get, path = "/v1/contracts/{id}", tag = "contracts", operation_id = "showContract",
     params(("id" = String, Path)),
     responses((status = 200, body = ContractView), (status = "4XX", body = Problem)))]
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     let (contract, view) = find(&shared, &caller, &id).await?;
     tracing::debug!(contract = %contract.id, "a contract is shown");
@@ -51,13 +48,13 @@ pub(crate) async fn show(
 }
 
 /// What the edges and name servers counted of a contract, second by second.
-#[utoipa::path(get, path = "/v1/contracts/{id}/meters", tag = "contracts",
+#[utoipa::path(get, path = "/v1/contracts/{id}/meters", tag = "contracts", operation_id = "showContractMeters",
     params(("id" = String, Path)),
     responses((status = 200, body = ContractMetersView), (status = "4XX", body = Problem)))]
 pub(crate) async fn meters(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     let (contract, _) = find(&shared, &caller, &id).await?;
     let length = shared.config.slot_length;

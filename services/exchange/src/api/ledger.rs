@@ -11,7 +11,7 @@ use super::{auth::Caller, body::json, problem::ApiResult};
 use crate::start::Shared;
 
 /// The accounts with their balances, and what was charged, refunded and paid as penalties.
-#[utoipa::path(get, path = "/v1/ledger", tag = "ledger",
+#[utoipa::path(get, path = "/v1/ledger", tag = "ledger", operation_id = "showLedger",
     responses((status = 200, body = LedgerView), (status = "4XX", body = Problem)))]
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let currency = shared.config.currency.as_str().to_owned();

@@ -35,7 +35,7 @@ const EVERY: Duration = Duration::from_secs(1);
 static LIVE_VIEWS: AtomicUsize = AtomicUsize::new(0);
 
 /// The last whole second, once.
-#[utoipa::path(get, path = "/v1/meters", tag = "live",
+#[utoipa::path(get, path = "/v1/meters", tag = "live", operation_id = "showMeters",
     responses((status = 200, body = LiveView), (status = "4XX", body = Problem)))]
 pub(crate) async fn now(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let view = view(&shared, &caller)
@@ -44,7 +44,7 @@ pub(crate) async fn now(State(shared): State<Arc<Shared>>, caller: Caller) -> Ap
 }
 
 /// The last whole second, every second, as server-sent events.
-#[utoipa::path(get, path = "/v1/live", tag = "live",
+#[utoipa::path(get, path = "/v1/live", tag = "live", operation_id = "streamMeters",
     responses((status = 200, body = LiveView, content_type = "text/event-stream"),
               (status = "4XX", body = Problem)))]
 pub(crate) async fn events(
@@ -101,7 +101,8 @@ fn view(shared: &Shared, caller: &Caller) -> Option<LiveView> {
     let plan = shared.plan()?;
     let second = shared.live.whole_second()?;
     let reports = shared.live.reports(second);
-    let regions = plan.regions.keys().map(|id| region(shared, &plan, id, &reports)).collect();
+    let regions =
+        plan.regions.keys().map(|id| region(shared, caller, &plan, id, &reports)).collect();
     Some(LiveView {
         at: Time(second),
         generation: plan.generation.number(),
@@ -110,12 +111,19 @@ fn view(shared: &Shared, caller: &Caller) -> Option<LiveView> {
     })
 }
 
-fn region(shared: &Shared, plan: &Plan, id: &RegionId, reports: &[MeterReport]) -> RegionLive {
+fn region(
+    shared: &Shared,
+    caller: &Caller,
+    plan: &Plan,
+    id: &RegionId,
+    reports: &[MeterReport],
+) -> RegionLive {
     let here = |report: &&MeterReport| plan.region_of_edge(&report.edge.0) == Some(id);
     RegionLive {
         region: Text(id.clone()),
         capacity_units: shared.config.capacity(id).count(),
-        own_requests: reports.iter().filter(here).map(|report| report.own.requests).sum(),
+        own_requests: matches!(caller, Caller::Operator)
+            .then(|| reports.iter().filter(here).map(|report| report.own.requests).sum()),
         edges_up: reports.iter().filter(here).map(|report| report.edge.clone()).collect(),
     }
 }

@@ -4,9 +4,11 @@ mod auth;
 mod bids;
 mod body;
 mod contracts;
+mod drain;
 mod ledger;
 mod live;
 mod openapi;
+mod path;
 mod problem;
 mod purchasers;
 mod regions;
@@ -58,6 +60,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed")
                 .because("this path does not take this method; see /v1/openapi.json")
         })
+        .layer(middleware::from_fn(drain::drain_body))
         .layer(middleware::from_fn(answer_in_time))
         // Bodies are limited where they are read, so that the refusal is a problem document.
         .layer(DefaultBodyLimit::disable())

@@ -50,6 +50,9 @@ impl ApiError {
         match error {
             ExchangeError::Rejected(rejection) => rejected(&rejection, length),
             ExchangeError::Store(error) => error.into(),
+            ExchangeError::KeyReused => {
+                Self::new(StatusCode::CONFLICT, "idempotency-key-reused").because(error.to_string())
+            }
             other => {
                 tracing::error!(error = %other, "a call has failed");
                 Self::internal()

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
-use headroom_market::{Account, Command, Market};
+use axum::{extract::State, http::StatusCode, response::Response};
+use headroom_market::{Account, Command, Event, Market};
 use headroom_store::{TokenHash, TokenOwner};
 use headroom_units::{Money, PurchaserId};
 use headroom_wire::{NewCredit, NewPurchaser, Problem, PurchaserView, Text};
@@ -15,12 +11,13 @@ use headroom_wire::{NewCredit, NewPurchaser, Problem, PurchaserView, Text};
 use super::{
     auth::Caller,
     body::{Json, json},
+    path::Id,
     problem::{ApiError, ApiResult},
 };
 use crate::{secret, start::Shared};
 
 /// Registers a purchaser, opens its account, and answers its token, once.
-#[utoipa::path(post, path = "/v1/purchasers", tag = "purchasers", request_body = NewPurchaser,
+#[utoipa::path(post, path = "/v1/purchasers", tag = "purchasers", operation_id = "createPurchaser", request_body = NewPurchaser,
     responses((status = 201, body = PurchaserView), (status = "4XX", body = Problem)))]
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
@@ -41,13 +38,13 @@ pub(crate) async fn create(
 }
 
 /// Issues one more token to a purchaser; those it has stay valid.
-#[utoipa::path(post, path = "/v1/purchasers/{id}/tokens", tag = "purchasers",
+#[utoipa::path(post, path = "/v1/purchasers/{id}/tokens", tag = "purchasers", operation_id = "createToken",
     params(("id" = String, Path)),
     responses((status = 201, body = PurchaserView), (status = "4XX", body = Problem)))]
 pub(crate) async fn new_token(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     caller.require_operator()?;
     let purchaser = known(&shared, &id).await?;
@@ -57,7 +54,7 @@ pub(crate) async fn new_token(
 }
 
 /// All purchasers with their balances.
-#[utoipa::path(get, path = "/v1/purchasers", tag = "purchasers",
+#[utoipa::path(get, path = "/v1/purchasers", tag = "purchasers", operation_id = "listPurchasers",
     responses((status = 200, body = Vec<PurchaserView>), (status = "4XX", body = Problem)))]
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let views: Vec<_> = shared
@@ -71,14 +68,14 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
 }
 
 /// Records money that a purchaser paid in.
-#[utoipa::path(post, path = "/v1/purchasers/{id}/credits", tag = "purchasers",
+#[utoipa::path(post, path = "/v1/purchasers/{id}/credits", tag = "purchasers", operation_id = "creditPurchaser",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = NewCredit,
     responses((status = 201, body = PurchaserView), (status = "4XX", body = Problem)))]
 pub(crate) async fn credit(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     body: Json<NewCredit>,
 ) -> ApiResult<Response> {
     caller.require_operator()?;
@@ -87,23 +84,14 @@ pub(crate) async fn credit(
     }
     let purchaser = known(&shared, &id).await?;
     let amount = Money::from_micro(body.value.amount_micro);
-    let before = shared.book.read(|market| view(market, &purchaser)).await;
-    let after = PurchaserView {
-        available_micro: before.available_micro.saturating_add(amount.micro()),
-        ..before
-    };
     let by = "operator".to_owned();
-    shared
-        .book
-        .execute_answering(
-            Command::Credit { purchaser: purchaser.clone(), amount, by },
-            headroom_clock::now(),
-            |_| body.repetition.answer(&caller, StatusCode::CREATED, &after),
-        )
-        .await
-        .map_err(|error| ApiError::of(error, shared.config.slot_length))?;
-    let view = shared.book.read(|market| view(market, &purchaser)).await;
-    Ok(json(StatusCode::CREATED, &view))
+    let command = Command::Credit { purchaser: purchaser.clone(), amount, by };
+    let after = |market: &Market, _: &[Event]| {
+        let before = view(market, &purchaser);
+        let available_micro = before.available_micro.checked_add(amount.micro())?;
+        Some(PurchaserView { available_micro, ..before })
+    };
+    body.repetition.answer(&shared, &caller, command, StatusCode::CREATED, after).await
 }
 
 async fn known(shared: &Shared, id: &str) -> ApiResult<PurchaserId> {

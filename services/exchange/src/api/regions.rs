@@ -3,25 +3,28 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Query, State},
     http::StatusCode,
     response::Response,
 };
+use headroom_forecast::limits::REQUESTS_PER_SECOND_MAX;
 use headroom_store::SlotRecord;
-use headroom_units::{RegionId, Slot, SlotRange};
+use headroom_units::{RegionId, Slot, SlotLength, SlotRange};
 use headroom_wire::{
-    NewSeries, PlanDocument, Problem, RegionView, SeriesImported, SlotView, SlotsQuery, Text, Time,
+    NewSeries, PlanDocument, Problem, RegionView, SeriesImported, SeriesPoint, SlotView,
+    SlotsQuery, Text, Time,
 };
 
 use super::{
     auth::Caller,
-    body::{Json, json},
+    body::{self, Json, json},
+    path::Id,
     problem::{ApiError, ApiResult},
 };
 use crate::{limits::SLOTS_LISTED_MAX, start::Shared};
 
 /// The regions of the network.
-#[utoipa::path(get, path = "/v1/regions", tag = "market",
+#[utoipa::path(get, path = "/v1/regions", tag = "market", operation_id = "listRegions",
     responses((status = 200, body = Vec<RegionView>), (status = "4XX", body = Problem)))]
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -41,7 +44,7 @@ pub(crate) async fn list(
 
 /// What is unused, offered and sold, by region and slot; from the running slot on unless asked
 /// otherwise.
-#[utoipa::path(get, path = "/v1/headroom", tag = "market",
+#[utoipa::path(get, path = "/v1/headroom", tag = "market", operation_id = "listHeadroom",
     params(("region" = Option<String>, Query), ("from" = Option<String>, Query),
            ("until" = Option<String>, Query)),
     responses((status = 200, body = Vec<SlotView>), (status = "4XX", body = Problem)))]
@@ -86,44 +89,47 @@ pub(crate) async fn headroom(
 }
 
 /// Imports past load of a region: what forecasts are made from before there are meters.
-#[utoipa::path(put, path = "/v1/regions/{id}/series", tag = "market",
+#[utoipa::path(put, path = "/v1/regions/{id}/series", tag = "market", operation_id = "importSeries",
     params(("id" = String, Path)), request_body = NewSeries,
     responses((status = 200, body = SeriesImported), (status = "4XX", body = Problem)))]
 pub(crate) async fn import_series(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     body: Json<NewSeries>,
 ) -> ApiResult<Response> {
     caller.require_operator()?;
     let region = known(&shared, &id)?;
     let length = shared.config.slot_length;
     let running = length.slot_at(headroom_clock::now());
-    let points: Vec<(Slot, f64)> = body
-        .value
-        .points
-        .iter()
-        .map(|point| {
-            let load = point.requests_per_second;
-            let slot = length
-                .slot_starting(point.slot.0)
-                .ok_or_else(|| ApiError::invalid(format!("no slot begins at {}", point.slot)))?;
-            if slot >= running {
-                return Err(ApiError::invalid(format!("the slot of {} is not over", point.slot)));
-            }
-            if !load.is_finite() || load < 0.0 {
-                return Err(ApiError::invalid(format!("{load} is not a load at {}", point.slot)));
-            }
-            Ok((slot, load))
-        })
-        .collect::<ApiResult<_>>()?;
+    let points = body.value.points.iter().map(|point| load(point, length, running));
+    let points = points.collect::<ApiResult<Vec<_>>>()?;
     shared.store.record_series(&region, &points).await?;
     shared.series_imported.notify_one();
     Ok(json(StatusCode::OK, &SeriesImported { points: points.len() }))
 }
 
+/// The slot and the load of a point of a series, if that slot is over and the load can be.
+fn load(point: &SeriesPoint, length: SlotLength, running: Slot) -> ApiResult<(Slot, f64)> {
+    let SeriesPoint { slot: start, requests_per_second: load } = *point;
+    let slot = body::slot_starting(start, length)?;
+    if slot >= running {
+        return Err(ApiError::invalid(format!(
+            "the slot of {start} is not over; accepted are slots before {}",
+            Time(length.start(running))
+        )));
+    }
+    if !(0.0..=REQUESTS_PER_SECOND_MAX).contains(&load) {
+        return Err(ApiError::invalid(format!(
+            "{load} requests/s at {start} are not a load; accepted is 0 to \
+             {REQUESTS_PER_SECOND_MAX}"
+        )));
+    }
+    Ok((slot, load))
+}
+
 /// The plan in force. The operator's call: it holds every tenant's sites and contracts.
-#[utoipa::path(get, path = "/v1/plan", tag = "network",
+#[utoipa::path(get, path = "/v1/plan", tag = "network", operation_id = "showPlan",
     responses((status = 200, body = PlanDocument), (status = "4XX", body = Problem)))]
 pub(crate) async fn plan(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     caller.require_operator()?;

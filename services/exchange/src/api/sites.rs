@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use headroom_steer::{self as steer, PlanInput, Severity};
 use headroom_store::{ProofOutcome, StoredHost, StoredSite};
 use headroom_units::{HostName, PurchaserId};
@@ -15,12 +11,15 @@ use headroom_wire::{HostView, NewSite, Problem, SiteView, Text};
 use super::{
     auth::Caller,
     body::{Json, json},
+    path::Id,
     problem::{ApiError, ApiResult},
 };
-use crate::{limits::SITES_PER_PURCHASER_MAX, proof, reconcile::plan, secret, start::Shared};
+use crate::{
+    ExchangeConfig, limits::SITES_PER_PURCHASER_MAX, proof, reconcile::plan, secret, start::Shared,
+};
 
 /// Registers a site. Its host names are served after control of them was proved.
-#[utoipa::path(post, path = "/v1/sites", tag = "sites", request_body = NewSite,
+#[utoipa::path(post, path = "/v1/sites", tag = "sites", operation_id = "createSite", request_body = NewSite,
     responses((status = 201, body = SiteView), (status = 200, body = SiteView),
               (status = "4XX", body = Problem)))]
 pub(crate) async fn create(
@@ -38,13 +37,16 @@ pub(crate) async fn create(
     if let Some(known) = sites.iter().find(|known| known.site.id == site.id) {
         return same_again(&shared, purchaser, known, &site);
     }
+    if shared.config.own_sites.iter().any(|own| own.id == site.id.0) {
+        return Err(id_taken(&site));
+    }
     if sites.iter().filter(|known| known.purchaser == *purchaser).count() >= SITES_PER_PURCHASER_MAX
     {
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-sites")
             .because(format!("a purchaser has at most {SITES_PER_PURCHASER_MAX} sites")));
     }
     for host in &site.hosts {
-        refuse_taken(&sites, &site, purchaser, &host.0)?;
+        refuse_taken(&shared.config, &sites, &site, &host.0)?;
     }
     let hosts = site
         .hosts
@@ -57,13 +59,17 @@ pub(crate) async fn create(
     let stored = StoredSite { purchaser: purchaser.clone(), site, hosts };
     check(&shared, &stored).await?;
     if !shared.store.add_site(&stored).await? {
-        return Err(id_taken(&stored.site));
+        // Somebody was faster; if that was the same call, it is the same site.
+        let sites = shared.store.sites().await?;
+        let known = sites.iter().find(|known| known.site.id == stored.site.id);
+        let known = known.ok_or_else(|| id_taken(&stored.site))?;
+        return same_again(&shared, purchaser, known, &stored.site);
     }
     Ok(json(StatusCode::CREATED, &view(&shared, &stored)?))
 }
 
 /// The caller's sites.
-#[utoipa::path(get, path = "/v1/sites", tag = "sites",
+#[utoipa::path(get, path = "/v1/sites", tag = "sites", operation_id = "listSites",
     responses((status = 200, body = Vec<SiteView>), (status = "4XX", body = Problem)))]
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> ApiResult<Response> {
     let sites = shared.store.sites().await?;
@@ -76,28 +82,33 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
 }
 
 /// One site.
-#[utoipa::path(get, path = "/v1/sites/{id}", tag = "sites", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/sites/{id}", tag = "sites", operation_id = "showSite", params(("id" = String, Path)),
     responses((status = 200, body = SiteView), (status = "4XX", body = Problem)))]
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     let site = find(&shared, &caller, &id).await?;
     Ok(json(StatusCode::OK, &view(&shared, &site)?))
 }
 
 /// Looks up the TXT records of all host names that are not proved yet, and takes them in.
-#[utoipa::path(post, path = "/v1/sites/{id}/verify", tag = "sites", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/sites/{id}/verify", tag = "sites", operation_id = "verifySite", params(("id" = String, Path)),
     responses((status = 200, body = SiteView), (status = "4XX", body = Problem)))]
 pub(crate) async fn verify(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Response> {
     let site = find(&shared, &caller, &id).await?;
     let mut missing = Vec::new();
     for host in site.hosts.iter().filter(|host| !host.proved) {
+        let wanted = format!(
+            "accepted is a TXT record {} that says {:?}",
+            proof::challenge_name(&host.host),
+            host.challenge
+        );
         match proof::look_up(&host.host, &shared.config.resolvers).await {
             Ok(texts) if texts.contains(&host.challenge) => {
                 let now = headroom_clock::now();
@@ -108,12 +119,8 @@ pub(crate) async fn verify(
                     }
                 }
             }
-            Ok(_) => missing.push(format!(
-                "{} does not say {:?}",
-                proof::challenge_name(&host.host),
-                host.challenge
-            )),
-            Err(reason) => missing.push(reason),
+            Ok(_) => missing.push(format!("the record says something else: {wanted}")),
+            Err(reason) => missing.push(format!("{reason}: {wanted}")),
         }
     }
     shared.plan_wanted.notify_one();
@@ -172,19 +179,20 @@ fn id_taken(site: &NewSite) -> ApiError {
         .because(format!("the site id {} is taken; choose another", site.id.0))
 }
 
-/// A name that was proved for another site cannot be claimed.
+/// A name that was proved for another site, or is the operator's own, cannot be claimed.
 fn refuse_taken(
+    config: &ExchangeConfig,
     sites: &[StoredSite],
     site: &NewSite,
-    purchaser: &PurchaserId,
     host: &HostName,
 ) -> ApiResult<()> {
     let proved = sites
         .iter()
         .any(|other| other.hosts.iter().any(|known| known.proved && known.host == *host));
-    if proved {
+    let own = config.own_sites.iter().flat_map(|own| &own.hosts).any(|(known, _)| known == host);
+    if proved || own {
         return Err(ApiError::new(StatusCode::CONFLICT, "host-taken").because(format!(
-            "{host} is served for another site; purchaser {purchaser} cannot add it to {}",
+            "{host} is served for another site; choose other host names for site {}",
             site.id.0
         )));
     }

@@ -12,6 +12,8 @@ use crate::{ExchangeError, limits::SERIES_COVERAGE_MIN, start::Shared};
 
 /// Meters of a second arrive this much later; the slot's load is summed after that.
 const METERS_LATE: Duration = Duration::from_millis(1_500);
+/// After an outage at most this many slots are summed from meters.
+const SLOTS_SUMMED_MAX: u64 = 96;
 /// The offer curve has a step at each of these parts of the stated risk.
 const RISK_PARTS: [u32; 4] = [8, 4, 2, 1];
 
@@ -47,14 +49,16 @@ impl Forecasts {
     /// Takes in the load of every slot that has been stored since the newest one seen.
     async fn catch_up(&mut self, shared: &Shared, running: Slot) -> Result<(), ExchangeError> {
         for (region, forecaster) in &mut self.regions {
-            if let Some(slot) = running.number().checked_sub(1).map(Slot::new)
-                && let Some(load) = measured(shared, region, slot).await?
-            {
-                shared.store.record_series(region, &[(slot, load)]).await?;
-            }
             let config = shared.config.forecast;
             let memory = config.season_slots.saturating_mul(config.history_seasons);
             let known = forecaster.newest().map_or(running.minus(memory), |newest| newest.next());
+            // After an outage all slots whose meters are there are summed, not only the last.
+            let unsummed = known.max(running.minus(SLOTS_SUMMED_MAX));
+            for slot in (unsummed.number()..running.number()).map(Slot::new) {
+                if let Some(load) = measured(shared, region, slot).await? {
+                    shared.store.record_series(region, &[(slot, load)]).await?;
+                }
+            }
             let points = shared.store.series(region, known).await?;
             for (slot, load) in points.into_iter().filter(|(slot, _)| *slot < running) {
                 if let Err(refused) = forecaster.observe(slot, load) {
@@ -72,9 +76,12 @@ impl Forecasts {
             let millionths = (config.risk.millionths() / part).max(1);
             Fraction::from_millionths(millionths).unwrap_or(config.risk)
         });
+        let edges = config.fleet.regions.values().flat_map(|region| region.edges.keys());
+        let now = headroom_clock::now();
+        let down = shared.live.down(edges, shared.started_at, config.edge_timeout, now);
         for (region, forecaster) in &self.regions {
             let forecast = forecaster.forecast(from);
-            let capacity = config.capacity(region);
+            let capacity = config.capacity_without(region, &down);
             let (mut offers, mut records) = (Vec::new(), Vec::new());
             for slot in forecast.slots().iter() {
                 let spare = forecast.spare_curve(slot, capacity, &risks);

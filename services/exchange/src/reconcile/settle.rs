@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use headroom_market::{Command, Delivery};
+use headroom_market::{Command, DeliveredSecond, Delivery};
 use headroom_units::{ContractId, Slot, Timestamp};
 
 use super::{attempt, next_tick, sleep_until};
@@ -31,30 +31,45 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn reconcile(shared: &Shared, now: Timestamp) -> Result<(), ExchangeError> {
     let over = now.before(shared.config.settle_delay);
+    // One that cannot be settled is told, and tried again at the next tick; the others go on.
+    let mut failed = Ok(());
     for (contract, slot) in shared.book.read(|market| market.unsettled(over)).await {
-        let delivery = delivery(shared, contract, slot).await?;
-        shared.book.execute(Command::Settle { contract, slot, delivery }, now).await?;
-        shared.metrics.slots_settled.inc();
+        if let Err(error) = settle(shared, contract, slot, now).await {
+            tracing::error!(%contract, %slot, %error, "a slot cannot be settled");
+            failed = Err(error);
+        }
     }
-    Ok(())
+    failed
 }
 
-/// What the meters say was delivered. What was available is rounded up to a whole request: meters
-/// count in thousandths, and a part of one lost in rounding is not a shortfall.
-async fn delivery(
+async fn settle(
     shared: &Shared,
     contract: ContractId,
     slot: Slot,
-) -> Result<Delivery, ExchangeError> {
+    now: Timestamp,
+) -> Result<(), ExchangeError> {
+    let units = shared.book.read(|market| market.contract(contract).map(|held| held.units));
+    let Some(units) = units.await else {
+        return Ok(());
+    };
+    let delivery = Delivery::of_seconds(units, seconds(shared, contract, slot).await?);
+    shared.book.execute(Command::Settle { contract, slot, delivery }, now).await?;
+    shared.metrics.slots_settled.inc();
+    Ok(())
+}
+
+/// What the meters say, second by second.
+async fn seconds(
+    shared: &Shared,
+    contract: ContractId,
+    slot: Slot,
+) -> Result<impl Iterator<Item = DeliveredSecond>, ExchangeError> {
     let length = shared.config.slot_length;
     let seconds =
         shared.store.contract_seconds(contract, length.start(slot), length.end(slot)).await?;
-    let mut sum = Delivery { served: 0, refused: 0, available_millirequests: 0 };
-    for second in seconds {
-        sum.served += second.delivered.served;
-        sum.refused += second.delivered.refused;
-        sum.available_millirequests += second.delivered.available_millirequests;
-    }
-    sum.available_millirequests = sum.available_millirequests.div_ceil(1_000) * 1_000;
-    Ok(sum)
+    Ok(seconds.into_iter().map(|second| DeliveredSecond {
+        served: second.delivered.served,
+        refused: second.delivered.refused,
+        available_millirequests: second.delivered.available_millirequests,
+    }))
 }
