@@ -27,7 +27,7 @@ const TRIM_RANGE: (f64, f64) = (-0.5, 0.1);
 const DEMAND_NEWEST: f64 = 0.3;
 /// Shares are left as they are while none would move by more than one part in this many of the
 /// contract: what one edge gives up is idle until the other may have it.
-const SHARE_STEP_PARTS: u64 = 20;
+const SHARE_STEP_PARTS: u64 = 30;
 
 /// How fast control is.
 #[derive(Debug, Clone, Copy)]

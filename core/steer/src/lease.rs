@@ -84,8 +84,7 @@ impl Ledger {
         }
     }
 
-    /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`; the one it has, or
-    /// had last, else the one with the least leased load.
+    /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`.
     pub fn lease(
         &mut self,
         client: IpNet,
@@ -101,7 +100,7 @@ impl Ledger {
         if self.leased - held + weight > room {
             return None;
         }
-        let edge = self.edge_for(client, edges)?;
+        let edge = self.edge_for(client, weight, edges)?;
         let since = self.remove(client).map_or(now, |lease| lease.since);
         let until = now.after(ttl);
         self.insert(client, Lease { edge: edge.clone(), weight, since, until });
@@ -182,13 +181,20 @@ impl Ledger {
         }
     }
 
-    fn edge_for(&self, client: IpNet, edges: &[&EdgeId]) -> Option<EdgeId> {
-        let last = self.clients.get(&client).and_then(|known| known.edge.as_ref());
-        if let Some(last) = last.filter(|last| edges.contains(last)) {
-            return Some(last.clone());
+    /// The edge of a live lease stays. A client that comes back gets the edge it had last, unless
+    /// that is busier than the least busy one by more than this client.
+    fn edge_for(&self, client: IpNet, weight: u64, edges: &[&EdgeId]) -> Option<EdgeId> {
+        let usable = |edge: &&EdgeId| edges.contains(edge);
+        if let Some(lease) = self.leases.get(&client)
+            && usable(&&lease.edge)
+        {
+            return Some(lease.edge.clone());
         }
         let load = |edge: &EdgeId| self.by_edge.get(edge).copied().unwrap_or(0);
-        edges.iter().min_by_key(|edge| (load(edge), **edge)).map(|edge| (*edge).clone())
+        let least = edges.iter().copied().min_by_key(|edge| (load(edge), *edge))?;
+        let last = self.clients.get(&client).and_then(|known| known.edge.as_ref()).filter(usable);
+        let near = |last: &&EdgeId| load(last) <= load(least) + weight;
+        Some(last.filter(near).unwrap_or(least).clone())
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -319,6 +325,22 @@ mod tests {
         learn(&mut ledger, 2, &[(1, 10), (2, 10)]);
         assert_eq!(lease(&mut ledger, 1, 100, 10).unwrap(), first);
         assert_eq!(lease(&mut ledger, 1, 100, 100).unwrap(), first);
+    }
+
+    #[test]
+    fn who_comes_back_to_a_busy_edge_gets_another() {
+        let mut ledger = crowd(10);
+        let first = lease(&mut ledger, 1, 1_000, 0).unwrap();
+        learn(&mut ledger, 1, &[(1, 5)]);
+        for number in 2..6 {
+            lease(&mut ledger, number, 1_000, 15);
+        }
+        let on_first: Vec<_> = (2..6)
+            .filter(|number| ledger.leases[&client(*number)].edge == first)
+            .map(|number| (number, 100))
+            .collect();
+        learn(&mut ledger, 16, &on_first);
+        assert_ne!(lease(&mut ledger, 1, 1_000, 21).unwrap(), first);
     }
 
     #[test]
