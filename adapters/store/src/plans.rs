@@ -12,18 +12,19 @@ impl Store {
     pub async fn save_plan(&self, plan: &PlanDocument) -> Result<(), StoreError> {
         let body = serde_json::to_string(plan).map_err(StoreError::corrupt("plan"))?;
         let failed = "storing a plan";
+        let mut transaction = self.pool.begin().await.map_err(StoreError::query(failed))?;
         sqlx::query("INSERT INTO plans (generation, body) VALUES (?, ?)")
             .bind(signed(plan.generation))
             .bind(body)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
             .map_err(StoreError::query(failed))?;
         sqlx::query("DELETE FROM plans WHERE generation <= ?")
             .bind(signed(plan.generation.saturating_sub(limits::PLANS_KEPT)))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
-            .map(drop)
-            .map_err(StoreError::query(failed))
+            .map_err(StoreError::query(failed))?;
+        transaction.commit().await.map_err(StoreError::query(failed))
     }
 
     /// The plan with the highest generation.

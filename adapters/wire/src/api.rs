@@ -382,6 +382,7 @@ pub struct RegionView {
 
 /// Which slots a list is of: the query of `/v1/headroom`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SlotsQuery {
     /// Those of one region; of all if not given.
     pub region: Option<String>,

@@ -23,6 +23,8 @@ pub const SITES_PER_PURCHASER_MAX: usize = 1_000;
 pub const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
 /// Part of the edge-seconds of a slot that must be metered for it to enter the series.
 pub const SERIES_COVERAGE_MIN: f64 = 0.9;
+/// After an outage at most this many slots are summed from meters.
+pub const SLOTS_SUMMED_MAX: u64 = 96;
 /// Random bytes of a token and of a challenge.
 pub const SECRET_BYTES: usize = 24;
 

@@ -8,12 +8,14 @@ use headroom_store::SlotRecord;
 use headroom_units::{Fraction, RegionId, Slot, Units};
 
 use super::{attempt, next_tick, sleep_until};
-use crate::{ExchangeError, limits::SERIES_COVERAGE_MIN, start::Shared};
+use crate::{
+    ExchangeError,
+    limits::{SERIES_COVERAGE_MIN, SLOTS_SUMMED_MAX},
+    start::Shared,
+};
 
 /// Meters of a second arrive this much later; the slot's load is summed after that.
 const METERS_LATE: Duration = Duration::from_millis(1_500);
-/// After an outage at most this many slots are summed from meters.
-const SLOTS_SUMMED_MAX: u64 = 96;
 /// The offer curve has a step at each of these parts of the stated risk.
 const RISK_PARTS: [u32; 4] = [8, 4, 2, 1];
 

@@ -134,8 +134,8 @@ fn queries_that_cannot_be_answered() {
     refuses("until=5", invalid, &["RFC 3339"]);
     refuses("region=north", (404, "not-found"), &["north", "east, west"]);
     refuses("region=", (404, "not-found"), &["east, west"]);
-    refuses("regoin=east", invalid, &["regoin", "region"]);
     refuses("region=east&region=west", invalid, &["region"]);
+    refuses("regoin=east", invalid, &["regoin", "region"]);
     let (from, until) = ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z");
     refuses(&format!("from={from}&until={until}"), invalid, &["1 to 2000 slots"]);
     refuses("from=2020-01-01T00:00:00Z&until=2026-01-01T00:00:00Z", invalid, &["1 to 2000 slots"]);

@@ -56,9 +56,8 @@ fn sites_that_cannot_be_served_are_refused() {
     let token = house.purchaser("shop");
     let good = site("shop", "www.shop.example");
     let hosts: Vec<_> = (0..101).map(|number| format!("h{number}.shop.example")).collect();
-    let servers = |servers: Value| {
-        json!({ "policy": "assign", "algorithm": "weighted", "servers": servers })
-    };
+    let servers =
+        |servers: Value| json!({ "policy": "assign", "algorithm": "weighted", "servers": servers });
     let cases = [
         ("hosts", json!([]), "at least one host name"),
         ("hosts", json!(["www.shop.example", "WWW.shop.example."]), "none twice"),
