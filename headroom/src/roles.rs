@@ -19,6 +19,7 @@ use headroom_dns::{DnsConfig, DnsServer};
 use headroom_edge::{Edge, EdgeConfig, Metrics};
 use headroom_exchange::{Exchange, ExchangeConfig};
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -49,6 +50,7 @@ pub struct Network {
 /// # Errors
 /// If a role cannot start; none is left running then.
 pub async fn start(config: Config, bus: &Bus) -> anyhow::Result<Network> {
+    raise_descriptor_limit();
     let Config { exchange, edges, dns } = config;
     let mut registry = Registry::default();
     let mut network = Network::default();
@@ -61,6 +63,16 @@ pub async fn start(config: Config, bus: &Bus) -> anyhow::Result<Network> {
     }
     network.add_exchange(exchange, bus, registry).await?;
     Ok(network)
+}
+
+/// Lets the process have as many sockets as the system allows it: the usual 1,024 are taken by a
+/// thousand idle visitors, and the API and the database would go without.
+fn raise_descriptor_limit() {
+    let held = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: held.maximum, maximum: held.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = held.current, "the number of sockets cannot be raised");
+    }
 }
 
 /// Starts the exchange alone.

@@ -8,6 +8,7 @@ mod error;
 mod events;
 pub mod limits;
 mod meters;
+mod migrations;
 mod plans;
 mod series;
 mod sites;
@@ -51,7 +52,7 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(opened)?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| opened(error.into()))?;
+        migrations::migrator().run(&pool).await.map_err(|error| opened(error.into()))?;
         Ok(Self { pool })
     }
 

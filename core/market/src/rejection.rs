@@ -48,7 +48,7 @@ pub enum Rejection {
     InsufficientFunds { need: Money, available: Money },
     /// An amount cannot be kept.
     #[error(
-        "{what} is out of range: money is counted up to 9 million million; use smaller amounts"
+        "{what} is out of range: money is counted up to 4.6 million million; use smaller amounts"
     )]
     Overflow { what: &'static str },
     /// The purchaser has too many open bids.

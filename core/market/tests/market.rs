@@ -150,7 +150,7 @@ fn a_refused_bid_says_what_would_be_accepted() {
             0 credit shop 0
                refused: a credit of 0 is not possible; accepted are amounts above zero
             0 credit shop 9223372036854775807
-               refused: all money that came in is out of range: money is counted up to 9 million million; use smaller amounts
+               refused: all money that came in is out of range: money is counted up to 4.6 million million; use smaller amounts
             0 credit shop 100
                shop was credited 100 by the operator
             6 bid shop 1-1 1@10
@@ -164,7 +164,7 @@ fn a_refused_bid_says_what_would_be_accepted() {
             6 bid shop 2-3 1@500000000001
                refused: a limit of 500000.000001 for 2 slots is out of range; the highest for so many is 500000
             6 bid shop 2-2 1000000000@1000000000000
-               refused: the bid is out of range: money is counted up to 9 million million; use smaller amounts
+               refused: the bid is out of range: money is counted up to 4.6 million million; use smaller amounts
             6 bid shop 2-3 6@10
                refused: the bid needs 0.00012 and 0.0001 is available; add credit, or bid for less
             6 bid news 2-3 6@10

@@ -57,7 +57,7 @@ pub struct PlanInput {
     pub fleet: Fleet,
     /// The edges that are known to be down.
     pub down: BTreeSet<EdgeId>,
-    /// All sites.
+    /// All sites, the operator's first.
     pub sites: Vec<SiteInput>,
     /// All contracts that are not over, with the site each is for.
     pub entitlements: Vec<(SiteId, Entitlement)>,
@@ -74,8 +74,13 @@ pub fn plan(input: &PlanInput) -> Plan {
             edge.healthy = !input.down.contains(id);
         }
     }
-    let mut sites: BTreeMap<_, _> =
-        input.sites.iter().filter_map(|site| Some((site.id.clone(), planned(site)?))).collect();
+    let mut sites = BTreeMap::new();
+    for site in &input.sites {
+        // Where two have the same id the operator's stays: its sites are listed first.
+        if let Some(planned) = planned(site) {
+            sites.entry(site.id.clone()).or_insert(planned);
+        }
+    }
     for (id, entitlement) in &input.entitlements {
         if entitlement.until.after(limits::ENTITLEMENT_KEPT) <= input.now {
             continue;
@@ -134,6 +139,15 @@ mod tests {
         assert_eq!(shop.hosts, ["www.shop.example".parse().unwrap()]);
         assert_eq!(shop.entitlements.len(), 1);
         assert_eq!(plan.sites.len(), 2);
+    }
+
+    #[test]
+    fn the_operators_site_keeps_its_id() {
+        let mut input = testing::input(Timestamp::EPOCH);
+        let mut taken = input.sites[0].clone();
+        taken.id = "own".parse().unwrap();
+        input.sites.push(taken);
+        assert_eq!(plan(&input).sites[&"own".parse().unwrap()].owner, Owner::Operator);
     }
 
     #[test]

@@ -167,6 +167,13 @@ fn numbered_files_have_no_gaps() {
             }
         }
     }
+    let listed = &tree::read("adapters/store/src/migrations.rs").text;
+    for (_, path) in tree::numbered("adapters/store/migrations", ".sql") {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        if !listed.contains(&format!("/{file}\"")) {
+            findings.push(Finding::new(path, "is not in adapters/store/src/migrations.rs"));
+        }
+    }
     hold("decisions and migrations are numbered 0001, 0002, ...", "renumber it", findings);
 }
 

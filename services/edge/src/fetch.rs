@@ -74,7 +74,7 @@ impl Worker {
         body: Option<Incoming>,
         status: &'static str,
     ) -> Reply {
-        let head = request::upstream_head(&parts, visit.peer, &self.shared.via)?;
+        let head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
         let fetched = self.fetch(&visit.site, head, body).await;
         let mut response = fetched.map_err(Refusal::Fetch)?.map(Source::Origin);
         let changed = response.status().is_success() || response.status().is_redirection();
@@ -115,7 +115,7 @@ impl Worker {
             lead.share(object);
             return Ok((Outcome::Collapsed, response));
         }
-        let mut head = request::upstream_head(&parts, visit.peer, &self.shared.via)?;
+        let mut head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
         remove_conditionals(&mut head.headers);
         let filling = Filling {
             worker: Arc::clone(self),

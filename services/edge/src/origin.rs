@@ -106,9 +106,12 @@ impl Origins {
         origins: &[SocketAddr],
         head: &UpstreamHead,
     ) -> Result<Response<TimedBody>, FetchError> {
-        let tries = if head.method.is_idempotent() { origins.len() + 1 } else { 1 };
+        let (first, tries) = match head.method.is_idempotent() {
+            true => (self.turn(origins), origins.len() + 1),
+            false => (0, 1),
+        };
         let mut result = Err(FetchError::Unreachable);
-        for address in origins.iter().cycle().skip(self.turn(origins)).take(tries) {
+        for address in origins.iter().cycle().skip(first).take(tries) {
             let asked = self.ask(*address, head.clone(), Either::Left(Empty::new()));
             result = timeout(self.answer_within, asked).await.unwrap_or(Err(FetchError::Timeout));
             if !matches!(result, Err(FetchError::Unreachable | FetchError::ConnectTimeout)) {

@@ -67,7 +67,7 @@ impl Visit {
         match self.verdict {
             Verdict::Own => Account::Own,
             Verdict::Purchased(contract) => Account::Contract(contract),
-            Verdict::OverShare => Account::Nobody,
+            Verdict::OverShare | Verdict::NoContract => Account::Nobody,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Worker {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let reply = match visit.verdict {
-            Verdict::OverShare => self.turn_away(&visit, parts, body).await,
+            Verdict::OverShare | Verdict::NoContract => self.turn_away(&visit, parts, body).await,
             Verdict::Own | Verdict::Purchased(_) => self.answer(&visit, parts, body).await,
         };
         let (outcome, response) =
@@ -140,14 +140,19 @@ impl Worker {
         })
     }
 
-    /// Over the share: back to the purchaser, as the site says.
+    /// Over the share: back to the purchaser, as the site says. Without a contract only by a
+    /// redirect: who has bought nothing is not proxied.
     async fn turn_away(
         self: &Arc<Self>,
         visit: &Visit,
         parts: Parts,
         body: Option<Incoming>,
     ) -> Reply {
-        match visit.site.over_share {
+        let policy = match visit.verdict {
+            Verdict::NoContract => OverShare::Redirect,
+            _ => visit.site.over_share,
+        };
+        match policy {
             OverShare::Redirect => {
                 let target = parts.uri.path_and_query();
                 let target = target.ok_or(Refusal::Bad("the target is not served"))?;

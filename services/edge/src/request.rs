@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use headroom_cache::{RequestDirectives, remove_hop_by_hop};
+use headroom_units::HostName;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{
@@ -98,10 +99,29 @@ pub(crate) fn may_fill(parts: &Parts) -> bool {
     parts.method == Method::GET && !own && !no_store()
 }
 
-/// The head as an origin gets it: without fields of one hop, with who asks. What the visitor says
-/// about itself in the forwarding fields is not passed on: anyone can claim anything there.
+/// Fields in which others name a host, a target or a visitor. Origins act on them, and they are no
+/// part of the cache's key: what a visitor claims there would be served to the next.
+const CLAIMS: [&str; 12] = [
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-host",
+    "x-real-ip",
+    "x-original-url",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-http-method-override",
+];
+
+/// The head as an origin gets it: without fields of one hop, with who asks, for the host in the
+/// one form that the cache's key has. What the visitor says about itself in the forwarding fields
+/// is not passed on: anyone can claim anything there.
 pub(crate) fn upstream_head(
     parts: &Parts,
+    host: &HostName,
     peer: IpAddr,
     via: &HeaderValue,
 ) -> Result<UpstreamHead, Refusal> {
@@ -110,7 +130,10 @@ pub(crate) fn upstream_head(
     // hyper answers 100-continue itself when the content is asked for.
     headers.remove(EXPECT);
     let malformed = |_| Refusal::Bad("the Host is malformed");
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    for claim in CLAIMS {
+        headers.remove(claim);
+    }
+    headers.insert(HOST, HeaderValue::try_from(host.as_str()).map_err(malformed)?);
     let peer = peer.to_canonical();
     let forwarded = match peer {
         IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto=http"),
@@ -188,7 +211,9 @@ mod tests {
             "GET",
             "/a?b",
             &[
-                ("host", "a.example"),
+                ("host", "WWW.Shop.example.:6666"),
+                ("x-forwarded-host", "evil.example"),
+                ("x-original-url", "/admin"),
                 ("connection", "x-private, close"),
                 ("x-private", "1"),
                 ("x-forwarded-for", "6.6.6.6"),
@@ -197,7 +222,8 @@ mod tests {
             ],
         );
         let via = HeaderValue::from_static("1.1 east-1.headroom");
-        let head = upstream_head(&parts, "2001:db8::1".parse().unwrap(), &via).unwrap();
+        let shop = "www.shop.example".parse().unwrap();
+        let head = upstream_head(&parts, &shop, "2001:db8::1".parse().unwrap(), &via).unwrap();
         assert_eq!(head.target, "/a?b");
         let mut fields: Vec<String> = head
             .headers
@@ -208,8 +234,8 @@ mod tests {
         assert_eq!(
             fields,
             [
-                "forwarded: for=\"[2001:db8::1]\";host=\"a.example\";proto=http",
-                "host: a.example",
+                "forwarded: for=\"[2001:db8::1]\";host=\"www.shop.example\";proto=http",
+                "host: www.shop.example",
                 "via: 1.1 east-1.headroom",
                 "x-forwarded-for: 2001:db8::1",
             ]

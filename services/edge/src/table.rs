@@ -72,6 +72,8 @@ pub(crate) enum Verdict {
     Purchased(ContractId),
     /// Nothing is purchased now, or it is used up.
     OverShare,
+    /// Nothing is bought for this moment.
+    NoContract,
 }
 
 /// What one contract has to count for a request.
@@ -187,10 +189,13 @@ impl Table {
                 return Verdict::Purchased(gate.contract());
             }
         }
-        if let Some(last) = last {
-            tell(last, Asked::Refused);
+        match last {
+            Some(last) => {
+                tell(last, Asked::Refused);
+                Verdict::OverShare
+            }
+            None => Verdict::NoContract,
         }
-        Verdict::OverShare
     }
 
     /// Charges bytes that were sent to the contract's gate.

@@ -25,6 +25,8 @@ pub const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SERIES_COVERAGE_MIN: f64 = 0.9;
 /// After an outage at most this many slots are summed from meters.
 pub const SLOTS_SUMMED_MAX: u64 = 96;
+/// No exchange reaches this plan generation: two plans a second for a thousand years.
+pub const GENERATION_MAX: u64 = 1 << 36;
 /// Random bytes of a token and of a challenge.
 pub const SECRET_BYTES: usize = 24;
 

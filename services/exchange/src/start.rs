@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use headroom_bus::Bus;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) plan_wanted: Notify,
     /// Signalled when a series was imported.
     pub(crate) series_imported: Notify,
+    /// The highest plan generation that an edge has told of.
+    pub(crate) generation_seen: AtomicU64,
     offers: Mutex<BTreeMap<RegionId, Vec<Offer>>>,
     plan: Mutex<Option<Arc<Plan>>>,
     controller: Mutex<Controller>,
@@ -117,6 +119,7 @@ impl Exchange {
             stop: CancellationToken::new(),
             plan_wanted: Notify::new(),
             series_imported: Notify::new(),
+            generation_seen: AtomicU64::new(0),
             offers: Mutex::default(),
             plan: Mutex::default(),
             controller: Mutex::new(Controller::new(control, now)),

@@ -45,8 +45,8 @@ fn the_operators_own_site_is_always_admitted() {
 #[test]
 fn without_an_active_contract_everything_is_over_the_share() {
     let table = empty().with_plan(&plan(1, vec![entitlement(1, 100, 200, 80)]), at(1)).unwrap();
-    assert_eq!(ask(&table, at(99)), (Verdict::OverShare, vec![]));
-    assert_eq!(ask(&table, at(200)), (Verdict::OverShare, vec![]));
+    assert_eq!(ask(&table, at(99)), (Verdict::NoContract, vec![]));
+    assert_eq!(ask(&table, at(200)), (Verdict::NoContract, vec![]));
     let (verdict, told) = ask(&table, at(100));
     assert_eq!(verdict, Verdict::Purchased(ContractId::new(1)));
     assert_eq!(told, [(1, Asked::Served)]);
@@ -68,7 +68,7 @@ fn firm_is_asked_before_interruptible() {
 fn an_edge_outside_of_all_regions_has_no_share() {
     let stranger = Table::empty("west-1".parse().unwrap(), BURST);
     let table = stranger.with_plan(&plan(1, vec![entitlement(1, 100, 200, 80)]), at(1)).unwrap();
-    assert_eq!(ask(&table, at(150)), (Verdict::OverShare, vec![]));
+    assert_eq!(ask(&table, at(150)), (Verdict::NoContract, vec![]));
 }
 
 #[test]

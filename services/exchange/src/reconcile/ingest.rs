@@ -1,6 +1,6 @@
 //! Takes in what edges and name servers report.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use headroom_bus::{
     BusError,
@@ -40,6 +40,12 @@ async fn take_in(shared: &Shared, report: &MeterReport) -> Result<(), ExchangeEr
         return Ok(());
     };
     shared.metrics.meter_reports.inc();
+    if report.generation > shared.generation_seen.fetch_max(report.generation, Ordering::Relaxed)
+        && report.generation > plan.generation.number()
+    {
+        let (edge, theirs, ours) = (&report.edge.0, report.generation, plan.generation);
+        tracing::warn!(%edge, theirs, %ours, "an edge has a newer plan than the database: going on from it");
+    }
     shared.live.edge(report, now);
     shared.store.record_meters(region, report).await?;
     Ok(())

@@ -27,7 +27,8 @@ impl Reconcilers {
     pub(crate) async fn prepare(shared: &Arc<Shared>) -> Result<Self, ExchangeError> {
         let forecast = forecast::Forecasts::load(shared).await?;
         plan::resume(shared).await?;
-        plan::reconcile(shared).await?;
+        // A next plan that fails its check leaves the last one in force; the start goes on.
+        attempt(shared, "plan", plan::reconcile(shared)).await;
         Ok(Self { forecast })
     }
 

@@ -1,6 +1,9 @@
 //! Contracts, sites and health become the plan in force.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use headroom_bus::subjects::PLAN;
 use headroom_market::{Contract, Market};
@@ -12,7 +15,7 @@ use headroom_units::{Generation, SiteId, Timestamp};
 use headroom_wire::PlanDocument;
 
 use super::attempt;
-use crate::{ExchangeConfig, ExchangeError, start::Shared};
+use crate::{ExchangeConfig, ExchangeError, limits::GENERATION_MAX, start::Shared};
 
 /// Health and ended contracts are looked at this often; changes of contracts and sites at once.
 const EVERY: Duration = Duration::from_millis(500);
@@ -44,7 +47,8 @@ pub(crate) async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
     let input = input(shared).await?;
     shared.metrics.edges_down.set(i64::try_from(input.down.len()).unwrap_or(i64::MAX));
     let next = plan(&input);
-    if held.is_some_and(|held| held.says_the_same(&next)) {
+    let newest = |held: &Plan| held.generation.number() >= generation_seen(shared);
+    if held.is_some_and(|held| newest(&held) && held.says_the_same(&next)) {
         return Ok(());
     }
     for note in check(&next) {
@@ -69,12 +73,24 @@ pub(crate) async fn input(shared: &Shared) -> Result<PlanInput, ExchangeError> {
     let edges = fleet.regions.values().flat_map(|region| region.edges.keys());
     Ok(PlanInput {
         now,
-        generation: shared.plan().map_or(Generation::ZERO, |held| held.generation).next(),
+        generation: shared
+            .plan()
+            .map_or(Generation::ZERO, |held| held.generation)
+            .max(Generation::new(generation_seen(shared)))
+            .next(),
         fleet: fleet.clone(),
         down: shared.live.down(edges, shared.started_at, shared.config.edge_timeout, now),
         sites: shared.config.own_sites.iter().cloned().chain(sites.iter().map(site)).collect(),
         entitlements: shared.book.read(|market| entitlements(market, &shared.config, now)).await,
     })
+}
+
+/// The highest generation in use anywhere: after a lost or restored database, edges and name
+/// servers have newer plans than it and would ignore ours. One that no exchange can have reached
+/// is a fault of the edge's and not followed.
+fn generation_seen(shared: &Shared) -> u64 {
+    let seen = shared.generation_seen.load(Ordering::Relaxed);
+    if seen < GENERATION_MAX { seen } else { 0 }
 }
 
 fn put_in_force(shared: &Shared, plan: Plan) {
