@@ -134,6 +134,24 @@ async fn over_the_share_visitors_go_back_and_all_is_told() {
 }
 
 #[tokio::test]
+async fn over_the_share_visitors_are_passed_through_if_the_site_says_so() {
+    let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
+    let mut world = World::start();
+    let mut plan = plan_with_contract(origin.address, 8, -10, 100);
+    shop(&mut plan).over_share = OverShare::PassThrough;
+    world.plan(plan).await;
+    let mut passed = 0;
+    for _ in 0..40 {
+        let answer = world.get(SHOP, "/a").await;
+        assert_eq!(answer.status, 200);
+        passed += usize::from(answer.cache() == "headroom; fwd=bypass");
+    }
+    assert!(passed >= 20, "{passed}");
+    assert_eq!(origin.count(), passed + 1, "one fetch for the cache, the others past it");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_report_comes_every_second_with_the_share_that_was_held() {
     let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
     let mut world = World::start();
