@@ -428,7 +428,7 @@ mod tests {
             {"event":"contract-made","id":"contract-1","bid":"bid-1","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":5,"class":"firm","prices_micro":[20,20],"made_at":"1970-01-01T00:00:05Z"}
             {"event":"hold-released","bid":"bid-1","amount_micro":100}
             {"event":"bid-expired","bid":"bid-2","released_micro":30}
-            {"event":"slot-settled","contract":"contract-1","slot":1,"served":290,"refused":3,"available_millirequests":300000,"undelivered_millirequests":3000,"charge_micro":100,"refund_micro":1,"penalty_micro":5}"#]].assert_eq(&lines.join("\n"));
+            {"event":"slot-settled","contract":"contract-1","slot":1,"served":290,"refused":3,"available_millirequests":300000,"undelivered_millirequests":3000,"charge_micro":100,"refund_micro":1,"penalty_micro":0}"#]].assert_eq(&lines.join("\n"));
     }
 
     #[test]
