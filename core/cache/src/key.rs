@@ -3,80 +3,132 @@
 //! GET and HEAD share a key: a stored GET response answers both (§4). What a response varies on is
 //! not part of it; see [`crate::VarySelection`].
 
-use headroom_units::{HostName, SiteId};
+use std::fmt;
+
+use headroom_units::{HostName, QueryRule, Scheme, SiteId};
 use http::Uri;
 
-/// How the visitor spoke to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
+use crate::query::keyed;
 
 /// What stored responses are looked up by. The same path of two sites is never the same key, even
 /// under the same host name.
+///
+/// It is one text, `site scheme://host/path?query`, in one allocation: hashing and comparing it is
+/// one pass, and the order of keys puts what begins alike side by side. No site id has a space in
+/// it, and no host name a slash, so that no two keys have the same text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey {
-    site: SiteId,
-    scheme: Scheme,
-    host: HostName,
-    path_and_query: String,
-}
+pub struct CacheKey(Box<str>);
 
 impl CacheKey {
     /// The key of `uri` as it was requested: byte for byte, except that an empty path is `/`
-    /// (RFC 9110 §4.2.3). Scheme and authority of `uri` are not looked at.
+    /// (RFC 9110 §4.2.3), and that of the query counts what `rule` says. Scheme and authority of
+    /// `uri` are not looked at.
     #[must_use]
-    pub fn of(site: SiteId, scheme: Scheme, host: HostName, uri: &Uri) -> Self {
-        let path_and_query = match (uri.path(), uri.query()) {
-            ("", None) => "/".to_owned(),
-            ("", Some(query)) => format!("/?{query}"),
-            (path, None) => path.to_owned(),
-            (path, Some(query)) => format!("{path}?{query}"),
-        };
-        Self { site, scheme, host, path_and_query }
+    pub fn of(site: &SiteId, scheme: Scheme, host: &HostName, uri: &Uri, rule: &QueryRule) -> Self {
+        let query = uri.query().and_then(|query| keyed(query, rule));
+        Self::joined(site, scheme, host, uri.path(), query.as_deref())
+    }
+
+    /// The key of a path with its query, to which no rule is applied.
+    #[must_use]
+    pub fn of_parts(site: &SiteId, scheme: Scheme, host: &HostName, path_and_query: &str) -> Self {
+        Self::joined(site, scheme, host, path_and_query, None)
+    }
+
+    /// The key whose [`Self::as_str`] is `text`; `None` if no key has that text.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (site, url) = text.split_once(' ')?;
+        let (scheme, rest) = url.split_once("://")?;
+        let slash = rest.find('/')?;
+        let known = scheme == Scheme::Http.as_str() || scheme == Scheme::Https.as_str();
+        let host: HostName = rest[..slash].parse().ok()?;
+        (known && site.parse::<SiteId>().is_ok() && host.as_str() == &rest[..slash])
+            .then(|| Self(text.into()))
+    }
+
+    fn joined(
+        site: &SiteId,
+        scheme: Scheme,
+        host: &HostName,
+        path: &str,
+        query: Option<&str>,
+    ) -> Self {
+        let root = if path.starts_with('/') { "" } else { "/" };
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+        let parts =
+            [site.as_str(), " ", scheme.as_str(), "://", host.as_str(), root, path, mark, query];
+        Self(parts.concat().into_boxed_str())
+    }
+
+    /// The whole key as one text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The site it belongs to.
     #[must_use]
-    pub fn site(&self) -> &SiteId {
-        &self.site
+    pub fn site(&self) -> &str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+
+    /// The URL without the site, such as a purge names it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0[self.site().len() + 1..]
     }
 
     /// The scheme.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        if self.url().starts_with("https:") { Scheme::Https } else { Scheme::Http }
     }
 
     /// The host name.
     #[must_use]
-    pub fn host(&self) -> &HostName {
-        &self.host
+    pub fn host(&self) -> &str {
+        let rest = self.after_scheme();
+        &rest[..rest.len() - self.path_and_query().len()]
     }
 
     /// The path with its query, beginning with a slash.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
-        &self.path_and_query
+        let rest = self.after_scheme();
+        rest.find('/').map_or("", |slash| &rest[slash..])
     }
 
-    /// About how many bytes it takes in memory.
+    fn after_scheme(&self) -> &str {
+        &self.url()[self.scheme().as_str().len() + "://".len()..]
+    }
+
+    /// How many bytes it takes in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.path_and_query.len()
+        size_of::<Self>() + self.0.len()
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(site: &str, scheme: Scheme, uri: &str) -> CacheKey {
+        ruled(site, scheme, uri, &QueryRule::Keep)
+    }
+
+    fn ruled(site: &str, scheme: Scheme, uri: &str, rule: &QueryRule) -> CacheKey {
         let host = "www.shop.example".parse().unwrap();
-        CacheKey::of(site.parse().unwrap(), scheme, host, &uri.parse().unwrap())
+        CacheKey::of(&site.parse().unwrap(), scheme, &host, &uri.parse().unwrap(), rule)
     }
 
     #[test]
@@ -94,5 +146,67 @@ mod tests {
         }
         assert_eq!(key("shop", Scheme::Http, "http://www.shop.example").path_and_query(), "/");
         assert_eq!(key("shop", Scheme::Http, "http://www.shop.example?q").path_and_query(), "/?q");
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert!(size_of::<CacheKey>() <= 16);
+        let key = key("shop", Scheme::Http, "/a");
+        assert_eq!(key.weight(), 16 + "shop http://www.shop.example/a".len());
+    }
+
+    #[test]
+    fn a_site_may_leave_parameters_out() {
+        let of = |uri, rule: &QueryRule| ruled("shop", Scheme::Http, uri, rule);
+        let plain = key("shop", Scheme::Http, "/a");
+        assert_eq!(of("/a?b=c", &QueryRule::Ignore), plain);
+        assert_eq!(of("/a?b=c", &QueryRule::Except(vec!["b".to_owned()])), plain);
+        assert_eq!(of("/a?c&b", &QueryRule::Sort), key("shop", Scheme::Http, "/a?b&c"));
+    }
+
+    #[test]
+    fn only_the_text_of_a_key_is_one() {
+        for text in [
+            "",
+            "shop",
+            "shop http://a.example",
+            "shop ftp://a.example/",
+            "s p http://a.example/",
+            "shop http://A.example/",
+            "shop http://a.example./",
+            "shop http:///a",
+            " http://a.b/",
+        ] {
+            assert_eq!(CacheKey::of_text(text), None, "{text}");
+        }
+    }
+
+    prop_compose! {
+        fn parts()(
+            site in "[a-c](-[a-c]){0,1}",
+            https in any::<bool>(),
+            host in "[a-c]\\.(com|http|a\\.b)",
+            path in "/?[a-c /:?. ]{0,12}",
+        ) -> (SiteId, Scheme, HostName, String) {
+            let scheme = if https { Scheme::Https } else { Scheme::Http };
+            let root = if path.starts_with('/') { "" } else { "/" };
+            (site.parse().unwrap(), scheme, host.parse().unwrap(), format!("{root}{path}"))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn different_parts_are_different_keys(one in parts(), other in parts()) {
+            let of = |(site, scheme, host, path): &(SiteId, Scheme, HostName, String)| {
+                CacheKey::of_parts(site, *scheme, host, path)
+            };
+            prop_assert_eq!(of(&one) == of(&other), one == other);
+            let key = of(&one);
+            prop_assert_eq!(key.site(), one.0.as_str());
+            prop_assert_eq!(key.scheme(), one.1);
+            prop_assert_eq!(key.host(), one.2.as_str());
+            prop_assert_eq!(key.path_and_query(), &one.3);
+            prop_assert_eq!(CacheKey::of_text(key.as_str()), Some(key));
+        }
     }
 }

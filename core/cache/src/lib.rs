@@ -22,6 +22,7 @@ mod key;
 pub mod limits;
 mod list;
 mod policy;
+mod query;
 mod storability;
 #[cfg(test)]
 mod testing;
@@ -31,8 +32,9 @@ mod vary;
 pub use date::http_date;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use freshness::Exchange;
+pub use headroom_units::{QueryRule, Scheme};
 pub use hop_by_hop::remove_hop_by_hop;
-pub use key::{CacheKey, Scheme};
+pub use key::CacheKey;
 pub use policy::{Decision, StoredPolicy};
 pub use storability::{NotStorable, storable};
 pub use validation::{

@@ -15,7 +15,9 @@ mod host_name;
 mod id;
 pub mod limits;
 mod money;
+mod query;
 mod rate;
+mod scheme;
 mod slot;
 mod timestamp;
 
@@ -27,6 +29,8 @@ pub use generation::Generation;
 pub use host_name::{Authority, HostName};
 pub use id::{BidId, ContractId, EdgeId, NameServerId, PurchaserId, RegionId, SiteId};
 pub use money::{Currency, Money, Price};
+pub use query::QueryRule;
 pub use rate::{BitRate, Bytes, RequestRate};
+pub use scheme::Scheme;
 pub use slot::{Slot, SlotLength, SlotRange};
 pub use timestamp::Timestamp;

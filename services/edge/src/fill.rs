@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use headroom_cache::{Exchange, Scheme, storable};
+    use headroom_cache::{Exchange, QueryRule, Scheme, storable};
     use headroom_units::Timestamp;
     use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::CACHE_CONTROL};
 
@@ -171,8 +171,12 @@ mod tests {
     }
 
     fn key() -> CacheKey {
-        let host = "www.shop.example".parse().unwrap();
-        CacheKey::of("shop".parse().unwrap(), Scheme::Http, host, &Uri::from_static("/a"))
+        key_of(&Uri::from_static("/a"))
+    }
+
+    fn key_of(uri: &Uri) -> CacheKey {
+        let (site, host) = ("shop".parse().unwrap(), "www.shop.example".parse().unwrap());
+        CacheKey::of(&site, Scheme::Http, &host, uri, &QueryRule::Keep)
     }
 
     fn object() -> Arc<StoredObject> {
@@ -212,11 +216,7 @@ mod tests {
     #[test]
     fn fills_are_limited() {
         let fills = Arc::new(Fills::default());
-        let key_of = |index: usize| {
-            let uri: Uri = format!("/{index}").parse().unwrap();
-            let host = "www.shop.example".parse().unwrap();
-            CacheKey::of("shop".parse().unwrap(), Scheme::Http, host, &uri)
-        };
+        let key_of = |index: usize| key_of(&format!("/{index}").parse().unwrap());
         let mut leads: Vec<Joined> =
             (0..limits::FILLS_MAX).map(|index| fills.join(&key_of(index))).collect();
         assert!(matches!(fills.join(&key()), Joined::Alone));

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use headroom_cache::{CacheKey, Decision, RequestDirectives, Scheme, not_modified};
+use headroom_cache::{CacheKey, Decision, QueryRule, RequestDirectives, Scheme, not_modified};
 use headroom_steer::{OverShare, client_prefix};
 use headroom_units::{HostName, Timestamp};
 use http::{
@@ -244,7 +244,7 @@ fn identify<'t>(table: &'t Table, host: &str) -> Result<&'t (HostName, Arc<Serve
 
 #[tracing::instrument(level = "trace", skip_all)]
 pub(crate) fn key(visit: &Visit, uri: &Uri) -> CacheKey {
-    CacheKey::of(visit.site.id.clone(), Scheme::Http, visit.host.clone(), uri)
+    CacheKey::of(&visit.site.id, Scheme::Http, &visit.host, uri, &QueryRule::Keep)
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
