@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use headroom_steer::{Budgets, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site};
+use headroom_steer::{Budgets, Egress, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site};
 use headroom_units::{
     Authority, Class, ContractId, EdgeId, Generation, HostName, RequestRate, SiteId, Timestamp,
 };
@@ -32,6 +32,7 @@ pub(crate) struct Table {
 struct Served {
     generation: Generation,
     hosts: HashMap<Box<str>, (HostName, Arc<ServedSite>)>,
+    sites: HashMap<SiteId, Arc<ServedSite>>,
     entitlements: Vec<Entitlement>,
     by_contract: HashMap<ContractId, usize>,
 }
@@ -120,6 +121,7 @@ impl Table {
             }
             gates.sort_by_key(|&index| rank(&served.entitlements[index]));
             let served_site = Arc::new(serve_site(id, site, gates));
+            served.sites.insert(id.clone(), Arc::clone(&served_site));
             for host in &site.hosts {
                 let entry = (host.clone(), Arc::clone(&served_site));
                 served.hosts.insert(host.as_str().into(), entry);
@@ -155,7 +157,7 @@ impl Table {
             Some(&index) if self.served.entitlements[index] == *entitlement => {
                 self.gates[index].clone()
             }
-            _ => self.shares.renew(&Gate::new(entitlement, edges, self.burst), now),
+            _ => self.shares.renew(&Gate::new(entitlement, edges, self.burst, now), now),
         }
     }
 
@@ -200,10 +202,25 @@ impl Table {
 
     /// Charges bytes that were sent to the contract's gate.
     pub(crate) fn charge(&self, contract: ContractId, bytes: u64, now: Timestamp) {
-        if let Some(gate) = self.served.by_contract.get(&contract).map(|&index| &self.gates[index])
-        {
+        if let Some(gate) = self.gate(contract) {
             gate.charge_egress(bytes, now);
         }
+    }
+
+    /// Pays for bytes that are to be sent; without a gate the contract is over.
+    pub(crate) fn take_egress(&self, contract: ContractId, wanted: u64, now: Timestamp) -> Egress {
+        self.gate(contract).map_or(Egress::Over, |gate| gate.take_egress(wanted, now))
+    }
+
+    /// A contract of `site` that is active, the one that pays first.
+    pub(crate) fn active_contract(&self, site: &ServedSite, now: Timestamp) -> Option<ContractId> {
+        let site = self.served.sites.get(&site.id)?;
+        let active = site.gates.iter().filter_map(|&index| self.served.entitlements.get(index));
+        active.filter(|held| held.is_active(now)).map(|held| held.contract).next()
+    }
+
+    fn gate(&self, contract: ContractId) -> Option<&Gate> {
+        self.served.by_contract.get(&contract).and_then(|&index| self.gates.get(index))
     }
 
     /// Every gate with its time.
