@@ -140,6 +140,13 @@ impl Gate {
         }
     }
 
+    /// Pays for all of `bytes`, or for nothing. True if it did.
+    #[must_use]
+    pub fn pay_egress(&self, bytes: u64, now: Timestamp) -> bool {
+        now < self.egress.until
+            && self.buckets.egress.take(&self.egress, now, bytes.saturating_mul(BYTE))
+    }
+
     /// What the egress bucket must hold before something is sent.
     fn least(&self, now: Timestamp) -> u64 {
         PIECE.min(self.egress.depth(now)).max(BYTE)

@@ -87,7 +87,7 @@ impl Tally {
                 }
             };
         }
-        self.worker.count_sent(self.account, granted, now);
+        self.worker.meter(self.account, false, granted, now);
         Ok(usize::try_from(granted).unwrap_or(wanted))
     }
 }

@@ -21,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use headroom_cache::{CacheKey, StoredPolicy};
+use headroom_units::Timestamp;
 use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
@@ -57,6 +58,8 @@ pub(crate) enum Answer {
     Response(Arc<FilledHead>),
     /// What was stored is valid again.
     Renewed(Arc<StoredObject>),
+    /// The origin answers with errors, and what is stored may stand in.
+    Stale(Arc<StoredObject>),
     /// A response that may not be shared: each asks for itself.
     Unshared,
     /// There is none.
@@ -71,6 +74,26 @@ pub(crate) struct FilledHead {
     pub(crate) policy: StoredPolicy,
     /// True if it is being stored.
     pub(crate) stored: bool,
+}
+
+/// Keys whose responses were lately not to be shared: who asks for them does not wait for another.
+#[derive(Debug)]
+pub(crate) struct Unshared {
+    until: quick_cache::sync::Cache<CacheKey, Timestamp>,
+}
+
+impl Unshared {
+    pub(crate) fn new() -> Self {
+        Self { until: quick_cache::sync::Cache::new(limits::UNSHARED_MAX) }
+    }
+
+    pub(crate) fn remember(&self, key: &CacheKey, now: Timestamp) {
+        self.until.insert(key.clone(), now.after(limits::UNSHARED_KEPT));
+    }
+
+    pub(crate) fn holds(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.until.get(key).is_some_and(|until| now < until)
+    }
 }
 
 /// One fill that runs.
@@ -299,26 +322,13 @@ impl Lead {
         state.keep || state.has_readers()
     }
 
-    /// All pieces, if they were kept.
-    pub(crate) fn pieces(&self) -> Option<Vec<Bytes>> {
-        let state = self.fill.lock();
-        state.keep.then(|| state.pieces.iter().cloned().collect())
-    }
-
-    /// True if the key was not invalidated since the fill began.
-    pub(crate) fn is_current(&self) -> bool {
-        self.is_running(&self.fill.fills.lock())
-    }
-
-    /// Stores `object`, unless the key was invalidated meanwhile. True if it did.
-    pub(crate) fn store(&self, object: Arc<StoredObject>, cache: &Cache) -> bool {
+    /// Stores `object`, unless the key was invalidated meanwhile.
+    pub(crate) fn store(&self, object: Arc<StoredObject>, cache: &Cache) {
         let running = self.fill.fills.lock();
-        let current = self.is_running(&running);
-        if current {
+        if self.is_running(&running) {
             cache.insert(self.key.clone(), object);
         }
         drop(running);
-        current
     }
 
     /// The body is whole, or will never be.

@@ -37,6 +37,7 @@ pub mod limits;
 mod listen;
 mod meter;
 mod metrics;
+mod object;
 mod origin;
 mod proxy;
 mod report;
@@ -56,7 +57,7 @@ use arc_swap::ArcSwap;
 pub use config::EdgeConfig;
 use control::Control;
 pub use error::EdgeError;
-use fill::Fills;
+use fill::{Fills, Unshared};
 use headroom_bus::Bus;
 use headroom_planfile as planfile;
 use http::HeaderValue;
@@ -111,6 +112,7 @@ impl Edge {
             table: ArcSwap::from_pointee(last_table(&config)),
             cache: cache::Cache::new(&config)?,
             fills: Arc::<Fills>::default(),
+            unshared: Unshared::new(),
             metrics: metrics.of(&config.id),
             via,
             object_bytes_max: config.object_bytes_max.count(),

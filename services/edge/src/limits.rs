@@ -32,6 +32,18 @@ pub const METER_CATCH_UP_MAX: u64 = 10;
 /// The most fills that run at a time. Each holds up to the largest object that is stored; beyond
 /// it, requests that miss go to the origin on their own and store nothing.
 pub const FILLS_MAX: usize = 512;
+/// The most bytes that all fills hold to store them; beyond it, they store nothing.
+pub const FILLS_HELD_MAX: usize = 256 * 1024 * 1024;
+/// How far a fill that is not stored in memory may be ahead of its slowest reader, in bytes.
+pub const FILL_WINDOW: usize = 1024 * 1024;
+/// How long a reader may hold up the others before it is cut off.
+pub const READER_STALL_MAX: Duration = Duration::from_secs(10);
+/// How many keys are remembered as not to be shared, and how long.
+pub const UNSHARED_MAX: usize = 16_384;
+/// See [`UNSHARED_MAX`].
+pub const UNSHARED_KEPT: Duration = Duration::from_secs(10);
+/// The most variants that are stored under one key; the oldest gives way.
+pub const VARIANTS_MAX: usize = 16;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each
 /// must hold several of the largest objects.
 pub const OBJECTS_PER_SHARD_MIN: u64 = 4;

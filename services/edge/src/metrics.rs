@@ -96,6 +96,7 @@ impl Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Hit,
+    Stale,
     Revalidated,
     Collapsed,
     Miss,
@@ -110,8 +111,9 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Hit,
+        Self::Stale,
         Self::Revalidated,
         Self::Collapsed,
         Self::Miss,
@@ -128,6 +130,7 @@ impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Revalidated => "revalidated",
             Self::Collapsed => "collapsed",
             Self::Miss => "miss",

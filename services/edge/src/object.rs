@@ -9,8 +9,10 @@
 //!  field   name (index into COMMON, or OTHER length bytes)  length of value (2 bytes)  value
 //! ```
 
+use std::collections::VecDeque;
+
 use bytes::{Buf as _, BufMut as _, Bytes};
-use headroom_cache::{Exchange, StoredPolicy, http_date};
+use headroom_cache::{ByteRange, Exchange, StoredPolicy, http_date};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, AGE, CONTENT_LENGTH, DATE},
@@ -83,10 +85,30 @@ pub(crate) struct StoredObject {
 pub(crate) enum StoredBody {
     /// In memory, in one piece.
     Whole(Bytes),
-    /// In memory, in the pieces it came in.
+    /// In memory, in pieces of [`PIECE`] bytes.
     Pieces(Box<[Bytes]>),
-    /// On disk, in chunks under this number.
-    OnDisk(u64),
+}
+
+impl StoredBody {
+    /// The bytes of one range, which lies within the body.
+    pub(crate) fn slice(&self, range: ByteRange) -> VecDeque<Bytes> {
+        let pieces = match self {
+            Self::Whole(bytes) => std::slice::from_ref(bytes),
+            Self::Pieces(pieces) => pieces,
+        };
+        let (mut begin, mut slices) = (0, VecDeque::new());
+        for piece in pieces {
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            let within = |at: u64| usize::try_from(at.clamp(begin, begin + length) - begin);
+            if let (Ok(from), Ok(to)) = (within(range.first), within(range.last + 1))
+                && from < to
+            {
+                slices.push_back(piece.slice(from..to));
+            }
+            begin += length;
+        }
+        slices
+    }
 }
 
 /// What a stored response is made of.
@@ -115,17 +137,10 @@ impl StoredObject {
         let block = Bytes::from(block);
         let body = match small {
             true => StoredBody::Whole(block.slice(head..)),
-            false => StoredBody::Pieces(pieces.into_boxed_slice()),
+            false => StoredBody::Pieces(repacked(pieces, length)),
         };
         let length = u64::try_from(length).ok()?;
         Some(Self::of(parts, body, length, fields, block.slice(..head)))
-    }
-
-    /// A response whose body of `length` bytes is on disk.
-    pub(crate) fn on_disk(parts: Parts<'_>, number: u64, length: u64) -> Option<Self> {
-        let mut block = Vec::with_capacity(encoded_len(parts.headers));
-        let fields = encode_head(&parts, usize::try_from(length).ok(), &mut block)?;
-        Some(Self::of(parts, StoredBody::OnDisk(number), length, fields, block.into()))
     }
 
     /// The same body with a head and terms that a 304 has renewed.
@@ -177,12 +192,32 @@ impl StoredObject {
             StoredBody::Pieces(pieces) => {
                 pieces.iter().map(|piece| piece.len() + size_of::<Bytes>()).sum()
             }
-            StoredBody::OnDisk(_) => 0,
         };
         size_of::<Self>() + ALLOCATIONS + self.head.len() + body
     }
 }
 
+/// The same bytes in pieces of [`PIECE`]: received ones hold on to the whole buffers they came in.
+fn repacked(pieces: Vec<Bytes>, length: usize) -> Box<[Bytes]> {
+    let mut packed = Vec::with_capacity(length.div_ceil(PIECE));
+    let mut filling = Vec::with_capacity(PIECE.min(length));
+    let mut left = length;
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let taken = piece.split_to(piece.len().min(PIECE - filling.len()));
+            filling.extend_from_slice(&taken);
+            left -= taken.len();
+            if filling.len() == PIECE || left == 0 {
+                let next = Vec::with_capacity(PIECE.min(left));
+                packed.push(Bytes::from(std::mem::replace(&mut filling, next)));
+            }
+        }
+    }
+    packed.into_boxed_slice()
+}
+
+/// How long the pieces of a larger body are.
+const PIECE: usize = 256 * 1024;
 /// What the allocator and reference counts add to an object, roughly.
 const ALLOCATIONS: usize = 96;
 /// Bodies up to this long stand in one block with their head.

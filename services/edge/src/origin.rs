@@ -8,7 +8,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -52,10 +55,14 @@ pub(crate) enum FetchError {
 }
 
 /// Why a body ends before its end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the content was cut off: {0}")]
-    CutOff(hyper::Error),
+    CutOff(Arc<hyper::Error>),
+    #[error("the visitor took the content too slowly for the others who wait for it")]
+    TooSlow,
+    #[error("the contract that paid for it is over")]
+    ContractOver,
     #[error("nothing came for too long")]
     Silence,
     #[error("the fetch ended before the content")]
@@ -222,7 +229,7 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.alarm = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::CutOff)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::CutOff(Arc::new(error)))));
         }
         let silence_max = self.silence_max;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));

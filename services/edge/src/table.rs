@@ -11,10 +11,14 @@ use std::{
     time::Duration,
 };
 
+use headroom_cache::{CacheKey, Rules};
 use headroom_steer::{Budgets, Egress, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site};
 use headroom_units::{
-    Authority, Class, ContractId, EdgeId, Generation, HostName, RequestRate, SiteId, Timestamp,
+    Authority, Class, ContractId, EdgeId, Generation, HostName, QueryRule, RequestRate, SiteId,
+    Timestamp,
 };
+
+use crate::object::StoredObject;
 
 /// What this edge serves, and how much of it.
 #[derive(Debug, Clone)]
@@ -61,6 +65,26 @@ impl ServedSite {
     /// True for the operator's own sites.
     pub(crate) fn is_operators(&self) -> bool {
         self.operator
+    }
+
+    /// What the site says about storing.
+    pub(crate) fn cache_rules(&self) -> Rules {
+        Rules::default()
+    }
+
+    /// Which part of a query belongs to the cache key.
+    pub(crate) fn query_rule(&self) -> &QueryRule {
+        &QueryRule::Keep
+    }
+
+    /// The newest purge of the site.
+    pub(crate) fn newest_purge(&self) -> u64 {
+        0
+    }
+
+    /// True if a purge that is newer than `object` concerns it.
+    pub(crate) fn is_purged(&self, _key: &CacheKey, _object: &StoredObject) -> bool {
+        false
     }
 }
 
@@ -210,6 +234,11 @@ impl Table {
     /// Pays for bytes that are to be sent; without a gate the contract is over.
     pub(crate) fn take_egress(&self, contract: ContractId, wanted: u64, now: Timestamp) -> Egress {
         self.gate(contract).map_or(Egress::Over, |gate| gate.take_egress(wanted, now))
+    }
+
+    /// Pays for all of the bytes that are to be sent, or for nothing. True if it did.
+    pub(crate) fn pay_egress(&self, contract: ContractId, bytes: u64, now: Timestamp) -> bool {
+        self.gate(contract).is_some_and(|gate| gate.pay_egress(bytes, now))
     }
 
     /// A contract of `site` that is active, the one that pays first.
