@@ -17,7 +17,7 @@ use headroom_cache::{
 };
 use http::{
     HeaderMap, Method, Response, StatusCode,
-    header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, RANGE, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, RANGE, TRANSFER_ENCODING},
     request,
 };
 use http_body::Body as _;
@@ -262,7 +262,7 @@ impl Worker {
     ) -> Option<(Outcome, Response<EdgeBody>)> {
         let object = stale?;
         let now = headroom_clock::now();
-        let age = object.policy.on_error(&parts.headers, now, failure)?;
+        let age = object.policy.on_error(&parts.headers, failure, now)?;
         let why = "headroom; hit; fwd=stale; detail=origin-failed";
         Some((Outcome::Stale, self.stored_reply(visit, parts, &object, age, why)))
     }
@@ -383,20 +383,18 @@ impl Filling {
     /// Fetches, tells what was found, and stores it if that is allowed. A response that is not
     /// shared goes to `own`, the visitor who led to it.
     async fn run(self, own: Option<oneshot::Sender<Own>>) {
-        match self.ask().await {
-            Err(error) => self.lead.answer(Answer::Failed(error)),
-            Ok((response, times)) => match &self.stale {
-                Some(stale) if response.status() == StatusCode::NOT_MODIFIED => {
-                    self.freshen(&Arc::clone(stale), response.headers(), times);
-                }
-                Some(stale) if self.stale_is_better(stale, response.status()) => {
-                    self.lead.answer(Answer::Stale(Arc::clone(stale)));
-                }
-                _ if response.status() == StatusCode::NOT_MODIFIED => {
-                    self.lead.answer(Answer::Failed(FetchError::Unsound));
-                }
-                _ => self.take_over(response, times, own).await,
-            },
+        let (response, times) = match self.ask().await {
+            Ok(answer) => answer,
+            Err(error) => return self.lead.answer(Answer::Failed(error)),
+        };
+        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+        match self.stale.clone() {
+            Some(stale) if not_modified => self.freshen(&stale, response.headers(), times),
+            Some(stale) if self.stale_is_better(&stale, response.status()) => {
+                self.lead.answer(Answer::Stale(stale));
+            }
+            _ if not_modified => self.lead.answer(Answer::Failed(FetchError::Unsound)),
+            _ => self.take_over(response, times, own).await,
         }
     }
 
@@ -426,7 +424,7 @@ impl Filling {
     fn stale_is_better(&self, stale: &StoredObject, status: StatusCode) -> bool {
         let failed = matches!(status.as_u16(), 500 | 502 | 503 | 504);
         let now = headroom_clock::now();
-        failed && stale.policy.on_error(&self.request, now, OriginFailure::ServerError).is_some()
+        failed && stale.policy.on_error(&self.request, OriginFailure::ServerError, now).is_some()
     }
 
     /// Stores the stale response again with what the 304 says.

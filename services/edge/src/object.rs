@@ -179,7 +179,8 @@ impl StoredObject {
     /// The tags it can be purged by.
     pub(crate) fn tags(&self) -> Vec<String> {
         let headers = self.headers();
-        let lines = TAG_FIELDS.iter().flat_map(|name| headers.get_all(name));
+        let [cache_tag, surrogate_key] = TAG_FIELDS;
+        let lines = headers.get_all(cache_tag).into_iter().chain(headers.get_all(surrogate_key));
         let words = lines.filter_map(|line| line.to_str().ok());
         let words = words.flat_map(|line| line.split([',', ' ', '\t']));
         words.filter(|word| !word.is_empty()).map(str::to_owned).collect()

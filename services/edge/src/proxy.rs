@@ -6,13 +6,11 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use headroom_cache::{CacheKey, Decision, QueryRule, RequestDirectives, Scheme, not_modified};
+use headroom_cache::{CacheKey, Decision, RequestDirectives};
 use headroom_steer::{OverShare, client_prefix};
-use headroom_units::{HostName, Timestamp};
+use headroom_units::{HostName, Scheme, Timestamp};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CACHE_CONTROL, ETAG, LAST_MODIFIED},
-    request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CACHE_CONTROL, request::Parts,
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
