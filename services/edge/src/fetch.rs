@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headroom_cache::{
-    CacheKey, Decision, Exchange, StoredPolicy, conditional_headers, remove_conditionals,
+    CacheKey, Decision, Exchange, Rules, StoredPolicy, conditional_headers, remove_conditionals,
     remove_hop_by_hop, selects, storable, update_on_304,
 };
 use http::{HeaderMap, Method, Response, StatusCode, header::TRANSFER_ENCODING, request::Parts};
@@ -222,7 +222,14 @@ impl Filling {
     ) {
         let mut headers = stale.headers.clone();
         update_on_304(&mut headers, news);
-        let policy = storable(&Method::GET, &self.request, stale.status, &headers, &times);
+        let policy = storable(
+            &Method::GET,
+            &self.request,
+            stale.status,
+            &headers,
+            &times,
+            &Rules::default(),
+        );
         let keep = policy.is_ok();
         let policy = policy.unwrap_or_else(|_| stale.policy.clone());
         let body = stale.body.clone();
@@ -244,7 +251,14 @@ impl Filling {
     ) {
         let shared = &self.worker.shared;
         let (mut parts, body) = response.into_parts();
-        let policy = storable(&Method::GET, &self.request, parts.status, &parts.headers, &times);
+        let policy = storable(
+            &Method::GET,
+            &self.request,
+            parts.status,
+            &parts.headers,
+            &times,
+            &Rules::default(),
+        );
         let fits = fits(&parts.headers, &body, shared.object_bytes_max);
         pass_on(&mut parts.headers, &self.worker);
         let status = match (&self.stale, policy.is_ok() && fits) {

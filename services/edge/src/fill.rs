@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use headroom_cache::{Exchange, QueryRule, Scheme, storable};
+    use headroom_cache::{Exchange, QueryRule, Rules, Scheme, storable};
     use headroom_units::Timestamp;
     use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::CACHE_CONTROL};
 
@@ -185,7 +185,9 @@ mod tests {
         let now = Timestamp::from_seconds(1);
         let times = Exchange { requested_at: now, received_at: now };
         let request = HeaderMap::new();
-        let policy = storable(&Method::GET, &request, StatusCode::OK, &headers, &times).unwrap();
+        let rules = Rules::default();
+        let policy =
+            storable(&Method::GET, &request, StatusCode::OK, &headers, &times, &rules).unwrap();
         Arc::new(StoredObject::new(StatusCode::OK, &headers, Bytes::new(), policy, times))
     }
 

@@ -256,7 +256,7 @@ fn decide(stored: Option<Arc<StoredObject>>, request: &HeaderMap, now: Timestamp
     };
     match object.policy.decide(request, now) {
         Decision::Fresh { age } | Decision::Stale { age } => Decided::Serve(object, age),
-        Decision::Validate => Decided::Fetch(Some(object)),
+        Decision::StaleWhileRevalidate { .. } | Decision::Validate => Decided::Fetch(Some(object)),
         Decision::Miss => Decided::Fetch(None),
         Decision::GatewayTimeout => Decided::NotCached,
     }
