@@ -53,8 +53,6 @@ pub(crate) enum Source {
     Fill(Reader),
     /// From the cache.
     Stored(VecDeque<Bytes>),
-    /// Nothing more.
-    Ended,
 }
 
 /// Who counts and pays the pieces.
@@ -191,7 +189,6 @@ impl Streamed {
                 Source::Origin(body) => body.is_end_stream(),
                 Source::Fill(_) => false,
                 Source::Stored(pieces) => pieces.is_empty(),
-                Source::Ended => true,
             }
     }
 
@@ -201,7 +198,6 @@ impl Streamed {
             Source::Origin(body) if waiting == 0 => body.size_hint(),
             Source::Origin(_) | Source::Fill(_) => SizeHint::default(),
             Source::Stored(pieces) => exactly(pieces.iter().map(Bytes::len).sum::<usize>() + waiting),
-            Source::Ended => exactly(waiting),
         }
     }
 }
@@ -215,7 +211,6 @@ impl Source {
             }),
             Self::Fill(reader) => reader.poll_piece(cx),
             Self::Stored(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
-            Self::Ended => Poll::Ready(None),
         }
     }
 }

@@ -284,23 +284,29 @@ impl Lead {
     /// Hands a piece to the readers; waits while the window is full. False if nobody is left who
     /// reads it and it is not kept.
     pub(crate) async fn push(&self, piece: Bytes) -> bool {
+        if self.add(piece) {
+            self.room().await;
+        }
+        let state = self.fill.lock();
+        state.keep || state.has_readers()
+    }
+
+    /// True if the window is full then.
+    fn add(&self, piece: Bytes) -> bool {
         self.fill.fills.held.fetch_add(piece.len(), Ordering::Relaxed);
         let mut state = self.fill.lock();
         state.held += piece.len();
         state.pieces.push_back(piece);
         state.wake_readers();
         let freed = state.trim();
-        let (full, goes_on) = (state.is_full(), state.keep || state.has_readers());
+        let full = state.is_full();
         drop(state);
         self.fill.let_go(freed);
-        if full {
-            return self.room().await;
-        }
-        goes_on
+        full
     }
 
     /// Waits until the window has room again.
-    async fn room(&self) -> bool {
+    async fn room(&self) {
         let room = || {
             poll_fn(|cx| {
                 let mut state = self.fill.lock();
@@ -318,8 +324,6 @@ impl Lead {
             drop(state);
             self.fill.let_go(freed);
         }
-        let state = self.fill.lock();
-        state.keep || state.has_readers()
     }
 
     /// Stores `object`, unless the key was invalidated meanwhile.
