@@ -39,6 +39,7 @@ mod meter;
 mod metrics;
 mod origin;
 mod proxy;
+mod purge;
 mod report;
 mod request;
 mod respond;

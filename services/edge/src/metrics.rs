@@ -102,6 +102,7 @@ pub(crate) enum Outcome {
     Bypass,
     Redirected,
     PassedThrough,
+    Refused,
     BadRequest,
     Misdirected,
     OriginUnreachable,
@@ -110,7 +111,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Hit,
         Self::Revalidated,
         Self::Collapsed,
@@ -118,6 +119,7 @@ impl Outcome {
         Self::Bypass,
         Self::Redirected,
         Self::PassedThrough,
+        Self::Refused,
         Self::BadRequest,
         Self::Misdirected,
         Self::OriginUnreachable,
@@ -134,6 +136,7 @@ impl Outcome {
             Self::Bypass => "bypass",
             Self::Redirected => "redirected",
             Self::PassedThrough => "passed_through",
+            Self::Refused => "refused",
             Self::BadRequest => "bad_request",
             Self::Misdirected => "misdirected",
             Self::OriginUnreachable => "origin_unreachable",

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use headroom_units::Authority;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VIA},
+    header::{
+        AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
+        VIA,
+    },
     uri::PathAndQuery,
 };
 
-use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError};
+use crate::{body::EdgeBody, cache::StoredObject, limits, metrics::Outcome, origin::FetchError};
 
 /// What the cache did for a request (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -28,6 +31,8 @@ pub(crate) enum Refusal {
     UnknownHost,
     /// The request came through this edge before.
     Loop,
+    /// The request is over the share, and the site wants no remainder.
+    OverShare,
     /// The visitor wants only what is stored.
     NotCached,
     /// There is no response from the origin.
@@ -41,6 +46,7 @@ impl Refusal {
                 Outcome::BadRequest
             }
             Self::UnknownHost => Outcome::Misdirected,
+            Self::OverShare => Outcome::Refused,
             Self::NotCached => Outcome::NotCached,
             Self::Fetch(FetchError::Timeout | FetchError::ConnectTimeout) => Outcome::OriginTimeout,
             Self::Fetch(FetchError::Unreachable | FetchError::Unsound) => {
@@ -59,6 +65,7 @@ impl Refusal {
                 text(StatusCode::MISDIRECTED_REQUEST, "this host is not served here")
             }
             Self::Loop => text(StatusCode::LOOP_DETECTED, "the site's origin leads back here"),
+            Self::OverShare => over_share(),
             Self::NotCached => text(StatusCode::GATEWAY_TIMEOUT, "nothing usable is stored"),
             Self::Fetch(FetchError::Upload) => {
                 closing(text(StatusCode::REQUEST_TIMEOUT, "the request's content did not come"))
@@ -83,6 +90,13 @@ fn text(status: StatusCode, message: &'static str) -> Response<EdgeBody> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Shares are renewed every second, so that it is worth coming back soon (RFC 9110 §15.6.4).
+fn over_share() -> Response<EdgeBody> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the site is busy; try again soon");
+    response.headers_mut().insert(RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
     response
 }
 

@@ -6,15 +6,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
-use headroom_steer::{Budgets, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site};
-use headroom_units::{
-    Authority, Class, ContractId, EdgeId, Generation, HostName, RequestRate, SiteId, Timestamp,
+use headroom_steer::{
+    Budgets, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site, SiteRules,
 };
+use headroom_units::{
+    Authority, Class, ContractId, EdgeId, Generation, HostName, Origin, RequestRate, SiteId,
+    Timestamp,
+};
+
+use crate::purge::PurgeTable;
 
 /// What this edge serves, and how much of it.
 #[derive(Debug, Clone)]
@@ -48,9 +52,13 @@ struct Shares {
 #[derive(Debug)]
 pub(crate) struct ServedSite {
     pub(crate) id: SiteId,
-    pub(crate) origins: Vec<SocketAddr>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) over_share: OverShare,
     pub(crate) fallback: Authority,
+    #[allow(dead_code, reason = "the phases key, store and upgrade ask for them next")]
+    pub(crate) rules: SiteRules,
+    #[allow(dead_code, reason = "the phases look_up and fetch ask for them next")]
+    pub(crate) purges: PurgeTable,
     operator: bool,
     /// Where its gates stand in the table, firm first.
     gates: Vec<usize>,
@@ -245,6 +253,8 @@ fn serve_site(id: &SiteId, site: &Site, gates: Vec<usize>) -> ServedSite {
         origins: site.origins.clone(),
         over_share: site.over_share,
         fallback: site.fallback.clone(),
+        rules: site.rules.clone(),
+        purges: PurgeTable::new(id, &site.purges, &site.rules.query),
         operator: site.owner == Owner::Operator,
         gates,
     }
