@@ -16,7 +16,7 @@ fetches again what was stored before.";
 /// What is purged.
 #[derive(Debug, clap::Args)]
 #[group(id = "what", required = true, multiple = true)]
-pub struct What {
+struct What {
     /// The responses of this URL (repeat for more)
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,

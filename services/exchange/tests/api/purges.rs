@@ -18,7 +18,7 @@ fn newest(purges: &[Value]) -> Option<u64> {
 #[test]
 fn a_purge_is_numbered_and_stands_in_the_next_plan() {
     let mut house = House::start();
-    let token = house.shop("shop", 0);
+    let token = house.shop("shop", 1);
     let asked = json!({
         "urls": ["https://WWW.shop.example/a?b=c", "http://www.shop.example"],
         "prefixes": ["http://www.shop.example:8080/img/"],
@@ -49,7 +49,7 @@ fn a_purge_is_numbered_and_stands_in_the_next_plan() {
 #[test]
 fn the_operator_purges_every_site_and_a_purchaser_its_own() {
     let house = House::start();
-    let (shop, other) = (house.shop("shop", 0), house.purchaser("other"));
+    let (shop, other) = (house.shop("shop", 1), house.purchaser("other"));
     let call = |site: &str, token: &str| {
         let call = house.call("POST", &format!("/v1/sites/{site}/purges"));
         call.token(token).json(&json!({ "all": true }))
@@ -73,7 +73,7 @@ fn the_operator_purges_every_site_and_a_purchaser_its_own() {
 #[test]
 fn a_purge_that_names_what_is_not_the_sites_is_refused() {
     let house = House::start();
-    let token = house.shop("shop", 0);
+    let token = house.shop("shop", 1);
     let good = "https://www.shop.example/a";
     let long = format!("{good}{}", "a".repeat(2_048));
     let many: Vec<_> = (0..501).map(|number| format!("t{number}")).collect();
@@ -114,7 +114,7 @@ fn a_purge_that_names_what_is_not_the_sites_is_refused() {
 #[test]
 fn too_many_purges_become_one_of_everything() {
     let house = House::start();
-    let token = house.shop("shop", 0);
+    let token = house.shop("shop", 1);
     for round in 0..=2 {
         let tags: Vec<_> = (0..500).map(|number| format!("t{round}-{number}")).collect();
         house.post("/v1/sites/shop/purges", &token, &json!({ "tags": tags })).ok(202);
