@@ -24,6 +24,8 @@ pub mod limits;
 mod plan;
 mod planner;
 mod prefix;
+mod purge;
+mod rules;
 mod share;
 
 pub use answer::{Answer, Steering, SteeringReport, Target};
@@ -39,3 +41,5 @@ pub use plan::{
 };
 pub use planner::{Fleet, PlanInput, SiteInput, plan};
 pub use prefix::{PrefixMap, client_prefix};
+pub use purge::{Purge, PurgeScope, fold};
+pub use rules::SiteRules;

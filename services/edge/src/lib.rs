@@ -40,6 +40,7 @@ mod metrics;
 mod object;
 mod origin;
 mod proxy;
+mod purge;
 mod report;
 mod request;
 mod respond;

@@ -53,6 +53,8 @@ pub const CACHE_SHARDS_MAX: u64 = 64;
 pub const BUS_REST: Duration = Duration::from_secs(1);
 /// The most threads.
 pub const THREADS_MAX: usize = 1_024;
+/// After how many seconds a visitor who is over the share may come back.
+pub const RETRY_AFTER_SECONDS: u64 = 2;
 
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);

@@ -145,7 +145,7 @@ impl Worker {
     }
 
     /// Over the share: back to the purchaser, as the site says. Without a contract only by a
-    /// redirect: who has bought nothing is not proxied.
+    /// redirect or a refusal: who has bought nothing is not proxied.
     async fn turn_away(
         self: &Arc<Self>,
         visit: &Visit,
@@ -153,7 +153,9 @@ impl Worker {
         body: Option<Incoming>,
     ) -> Reply {
         let policy = match visit.verdict {
-            Verdict::NoContract => OverShare::Redirect,
+            Verdict::NoContract if visit.site.over_share == OverShare::PassThrough => {
+                OverShare::Redirect
+            }
             _ => visit.site.over_share,
         };
         match policy {
@@ -167,6 +169,7 @@ impl Worker {
                     self.forward(visit, parts, body, "headroom; fwd=bypass").await?;
                 Ok((Outcome::PassedThrough, response))
             }
+            OverShare::Refuse => Err(Refusal::OverShare),
         }
     }
 

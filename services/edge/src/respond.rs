@@ -16,7 +16,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-        LAST_MODIFIED, LOCATION, RANGE, VIA,
+        LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER, VIA,
     },
     request::Parts,
     uri::PathAndQuery,
@@ -24,6 +24,7 @@ use http::{
 
 use crate::{
     body::EdgeBody,
+    limits,
     metrics::Outcome,
     object::{StoredBody, StoredObject},
     origin::FetchError,
@@ -45,6 +46,8 @@ pub(crate) enum Refusal {
     UnknownHost,
     /// The request came through this edge before.
     Loop,
+    /// The request is over the share, and the site wants no remainder.
+    OverShare,
     /// The visitor wants only what is stored.
     NotCached,
     /// There is no response from the origin.
@@ -58,6 +61,7 @@ impl Refusal {
                 Outcome::BadRequest
             }
             Self::UnknownHost => Outcome::Misdirected,
+            Self::OverShare => Outcome::Refused,
             Self::NotCached => Outcome::NotCached,
             Self::Fetch(FetchError::Timeout | FetchError::ConnectTimeout) => Outcome::OriginTimeout,
             Self::Fetch(FetchError::Unreachable | FetchError::Unsound) => {
@@ -76,6 +80,7 @@ impl Refusal {
                 text(StatusCode::MISDIRECTED_REQUEST, "this host is not served here")
             }
             Self::Loop => text(StatusCode::LOOP_DETECTED, "the site's origin leads back here"),
+            Self::OverShare => over_share(),
             Self::NotCached => text(StatusCode::GATEWAY_TIMEOUT, "nothing usable is stored"),
             Self::Fetch(FetchError::Upload) => {
                 closing(text(StatusCode::REQUEST_TIMEOUT, "the request's content did not come"))
@@ -100,6 +105,13 @@ fn text(status: StatusCode, message: &'static str) -> Response<EdgeBody> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Shares are renewed every second, so that it is worth coming back soon (RFC 9110 §15.6.4).
+fn over_share() -> Response<EdgeBody> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the site is busy; try again soon");
+    response.headers_mut().insert(RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
     response
 }
 

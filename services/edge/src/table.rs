@@ -6,19 +6,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
 use headroom_cache::{CacheKey, Rules};
-use headroom_steer::{Budgets, Egress, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site};
+use headroom_steer::{
+    Budgets, Egress, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site, SiteRules,
+};
 use headroom_units::{
-    Authority, Class, ContractId, EdgeId, Generation, HostName, QueryRule, RequestRate, SiteId,
-    Timestamp,
+    Authority, Class, ContractId, EdgeId, Generation, HostName, Origin, QueryRule, RequestRate,
+    SiteId, Timestamp,
 };
 
-use crate::object::StoredObject;
+use crate::{object::StoredObject, purge::PurgeTable};
 
 /// What this edge serves, and how much of it.
 #[derive(Debug, Clone)]
@@ -53,9 +54,11 @@ struct Shares {
 #[derive(Debug)]
 pub(crate) struct ServedSite {
     pub(crate) id: SiteId,
-    pub(crate) origins: Vec<SocketAddr>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) over_share: OverShare,
     pub(crate) fallback: Authority,
+    pub(crate) rules: SiteRules,
+    pub(crate) purges: PurgeTable,
     operator: bool,
     /// Where its gates stand in the table, firm first.
     gates: Vec<usize>,
@@ -69,22 +72,23 @@ impl ServedSite {
 
     /// What the site says about storing.
     pub(crate) fn cache_rules(&self) -> Rules {
-        Rules::default()
+        Rules { negative_for: Duration::from_secs(self.rules.negative_seconds) }
     }
 
     /// Which part of a query belongs to the cache key.
     pub(crate) fn query_rule(&self) -> &QueryRule {
-        &QueryRule::Keep
+        &self.rules.query
     }
 
     /// The newest purge of the site.
     pub(crate) fn newest_purge(&self) -> u64 {
-        0
+        self.purges.newest()
     }
 
     /// True if a purge that is newer than `object` concerns it.
-    pub(crate) fn is_purged(&self, _key: &CacheKey, _object: &StoredObject) -> bool {
-        false
+    pub(crate) fn is_purged(&self, key: &CacheKey, object: &StoredObject) -> bool {
+        object.stamp < self.purges.newest()
+            && self.purges.is_purged(object.stamp, key.host(), key.path_and_query(), &object.tags())
     }
 }
 
@@ -291,6 +295,8 @@ fn serve_site(id: &SiteId, site: &Site, gates: Vec<usize>) -> ServedSite {
         origins: site.origins.clone(),
         over_share: site.over_share,
         fallback: site.fallback.clone(),
+        rules: site.rules.clone(),
+        purges: PurgeTable::new(id, &site.purges, &site.rules.query),
         operator: site.owner == Owner::Operator,
         gates,
     }
