@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use super::*;
 
 const MIB: u64 = 1024 * 1024;
+/// How many values are put before they are damaged.
+const VALUES: u64 = 1_200;
 /// Where the other process of a test works.
 const PLACE: &str = "HEADROOM_DISK_TEST";
 
@@ -394,7 +396,7 @@ fn files_in_use() -> (HashMap<String, Vec<u8>>, HashSet<u64>) {
     let directory = TempDir::new().unwrap();
     let disk = open(directory.path(), 16);
     let (mut random, mut removed) = (Random(5), HashSet::new());
-    for number in 0..900 {
+    for number in 0..VALUES {
         put(&disk, number, 1, random.length(8_000));
         if number % 5 == 4 {
             let old = random.below(number);
@@ -402,7 +404,7 @@ fn files_in_use() -> (HashMap<String, Vec<u8>>, HashSet<u64>) {
             removed.insert(old);
         }
     }
-    put(&disk, 1_000, 1, 16);
+    put(&disk, 5_000, 1, 16);
     written(&disk);
     let files = fs::read_dir(directory.path()).unwrap().map(|file| {
         let file = file.unwrap();
@@ -443,8 +445,9 @@ fn damage_is_never_served_and_brings_nothing_back() {
         }
         for _ in 0..2 {
             let disk = open(directory.path(), 16);
-            let found: Vec<_> =
-                (0..900).filter_map(|number| Some((number, get(&disk, &key(number))?))).collect();
+            let found: Vec<_> = (0..VALUES)
+                .filter_map(|number| Some((number, get(&disk, &key(number))?)))
+                .collect();
             for (number, found) in &found {
                 assert!(!removed.contains(number), "{number} came back with seed {seed}");
                 assert_eq!(version(*number, found), 1);
@@ -455,7 +458,7 @@ fn damage_is_never_served_and_brings_nothing_back() {
             assert_eq!(version(2_000, &get(&disk, &key(2_000)).unwrap()), seed);
         }
     }
-    let whole = 900 - removed.len();
+    let whole = usize::try_from(VALUES).unwrap() - removed.len();
     assert_eq!(readable[0], whole, "without damage");
     let many = readable.iter().filter(|count| **count > whole / 2).count();
     assert!(many * 3 > readable.len(), "damage costs too much: {readable:?}");

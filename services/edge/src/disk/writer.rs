@@ -92,7 +92,7 @@ impl Writer {
                 if let Command::Close(tell) = command {
                     self.end();
                     // Whoever closes may have gone on.
-                    drop(tell.try_send(()));
+                    let _ = tell.try_send(());
                     return;
                 }
                 self.apply(command);
