@@ -119,7 +119,6 @@ impl Layout {
 /// What callers, writer and readers share.
 #[derive(Debug)]
 struct Shared {
-    directory: PathBuf,
     layout: Layout,
     seed: u64,
     index: Index,
@@ -235,7 +234,6 @@ impl Disk {
             tracing::error!(directory = %place, damage, "the disk tier forgot what is older");
         }
         let shared = Arc::new(Shared {
-            directory: config.directory.clone(),
             layout: Layout::new(config.bytes),
             seed,
             index,

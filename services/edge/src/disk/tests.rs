@@ -311,7 +311,7 @@ fn write_until_killed(place: &str) {
     let disk = open(Path::new(place), 16);
     let seed = u64::from(std::process::id());
     let mut random = Random(seed);
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     for round in 0_u64.. {
         let mut told = String::new();
         for _ in 0..20 {
