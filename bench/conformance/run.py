@@ -244,15 +244,18 @@ def conformance(edition: Edition, name: str, binary: Path, test: str) -> tuple:
         running("origin", [*node, engine / "server/server.mjs"], folder, origin, **origin_settings),
         running(name, server.command, folder, port),
     ):
-        found = subprocess.run(
-            [str(part) for part in [*node, engine / "cli.mjs"]],
-            cwd=folder,
-            env=os.environ | client_settings,
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS,
-            check=False,
-        )
+        try:
+            found = subprocess.run(
+                [str(part) for part in [*node, engine / "cli.mjs"]],
+                cwd=folder,
+                env=os.environ | client_settings,
+                capture_output=True,
+                text=True,
+                timeout=RUN_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Wrong(f"the suite did not end against {name}: {error}") from error
     if test:
         print(found.stdout, found.stderr, sep="")
         return server, {}
@@ -384,7 +387,7 @@ def run(*command, cwd=None) -> None:
             stdout=sys.stderr,
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Wrong(f"{error}") from error
+        raise Wrong(str(error)) from error
 
 
 def first_line(command: list) -> str:
@@ -415,6 +418,7 @@ def install_programs(servers: list) -> None:
     missing = sorted(PACKAGES[program] for program in wanted if not shutil.which(program))
     if not missing:
         return
+    print(f"installing {', '.join(missing)}", file=sys.stderr)
     if not shutil.which("apt-get"):
         raise Wrong(f"missing: {', '.join(missing)} (names of the Debian packages)")
     as_root = [] if os.getuid() == 0 else ["sudo"]
