@@ -9,11 +9,13 @@
 
 CARGO ?= cargo
 ARGS ?=
+ROUNDS ?= 5
+SECONDS ?= 2
 SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci setup setup-lint
+.PHONY: help demo test lint audit ci bench-edge setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -49,6 +51,12 @@ ci: ## all that a change must pass: lint, test and one run of the demo
 	$(MAKE) demo ARGS="--exit --seconds 70 --report $(CI_REPORT)"
 	@test -s $(CI_REPORT) || { echo 'error: the demo wrote no $(CI_REPORT)' >&2; exit 1; }
 	@echo 'ci: lint, test and demo passed; the report of the demo is $(CI_REPORT)'
+
+bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a quarter of an hour
+	bench/edge/install.sh
+	$(CARGO) build --release --locked --package headroom --bin headroom
+	python3 bench/edge/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
 setup:
 	@command -v $(CARGO) >/dev/null 2>&1 || { \
