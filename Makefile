@@ -9,11 +9,14 @@
 
 CARGO ?= cargo
 ARGS ?=
+ROUNDS ?= 5
+SECONDS ?= 2
 SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint audit ci conformance-edge setup setup-lint
+.PHONY: help demo test lint audit ci bench-edge setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -55,6 +58,11 @@ conformance-edge: setup ## run the public HTTP caching suite against the edge, n
 	  echo 'error: python3 (3.11 or later) is missing: apt-get install python3' >&2; exit 1; }
 	$(CARGO) build --locked --package headroom --bin headroom
 	python3 bench/conformance/run.py $(ARGS)
+bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a quarter of an hour
+	bench/edge/install.sh
+	$(CARGO) build --release --locked --package headroom --bin headroom
+	python3 bench/edge/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
 setup:
 	@command -v $(CARGO) >/dev/null 2>&1 || { \

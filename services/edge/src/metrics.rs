@@ -112,7 +112,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Hit,
         Self::Stale,
         Self::Revalidated,
