@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -18,8 +19,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::{
+    cache::chunk_key,
+    disk::Disk,
     fill::Reader,
     meter::Account,
+    object::Segment,
     origin::{BodyError, TimedBody},
     proxy::Worker,
     table::ServedSite,
@@ -52,7 +56,61 @@ pub(crate) enum Source {
     /// From a fill.
     Fill(Reader),
     /// From the cache.
-    Stored(VecDeque<Bytes>),
+    Stored(StoredSource),
+}
+
+/// Reads segments of stored bodies, those on disk one after the other.
+pub(crate) struct StoredSource {
+    segments: VecDeque<Segment>,
+    disk: Option<Arc<Disk>>,
+    reading: Option<Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>>,
+}
+
+impl fmt::Debug for StoredSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSource").field("segments", &self.segments).finish_non_exhaustive()
+    }
+}
+
+impl StoredSource {
+    pub(crate) fn new(segments: VecDeque<Segment>, disk: Option<&Arc<Disk>>) -> Self {
+        Self { segments, disk: disk.cloned(), reading: None }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.reading.is_none() {
+            match self.segments.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Segment::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Segment::Chunk { number, index, from, to }) => {
+                    let disk = self.disk.clone();
+                    self.reading = Some(Box::pin(async move {
+                        let chunk = disk?.get(&chunk_key(number, index)).await?;
+                        (to <= chunk.len()).then(|| chunk.slice(from..to))
+                    }));
+                }
+            }
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let chunk = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        Poll::Ready(Some(chunk.ok_or(BodyError::Lost)))
+    }
+
+    fn bytes(&self) -> SizeHint {
+        let length = |segment: &Segment| match segment {
+            Segment::Bytes(bytes) => bytes.len(),
+            Segment::Chunk { from, to, .. } => to - from,
+        };
+        match self.reading {
+            Some(_) => SizeHint::default(),
+            None => exactly(self.segments.iter().map(length).sum()),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.reading.is_none() && self.segments.is_empty()
+    }
 }
 
 /// Who counts and pays the pieces.
@@ -188,7 +246,7 @@ impl Streamed {
             && match &self.source {
                 Source::Origin(body) => body.is_end_stream(),
                 Source::Fill(_) => false,
-                Source::Stored(pieces) => pieces.is_empty(),
+                Source::Stored(stored) => stored.is_end(),
             }
     }
 
@@ -196,8 +254,8 @@ impl Streamed {
         let waiting = self.waiting.as_ref().map_or(0, Bytes::len);
         match &self.source {
             Source::Origin(body) if waiting == 0 => body.size_hint(),
-            Source::Origin(_) | Source::Fill(_) => SizeHint::default(),
-            Source::Stored(pieces) => exactly(pieces.iter().map(Bytes::len).sum::<usize>() + waiting),
+            Source::Stored(stored) if waiting == 0 => stored.bytes(),
+            Source::Origin(_) | Source::Fill(_) | Source::Stored(_) => SizeHint::default(),
         }
     }
 }
@@ -210,7 +268,7 @@ impl Source {
                 frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
             }),
             Self::Fill(reader) => reader.poll_piece(cx),
-            Self::Stored(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
+            Self::Stored(stored) => stored.poll_piece(cx),
         }
     }
 }

@@ -4,7 +4,13 @@
 //! go of what is used least. Memory is scan-resistant: what is asked for once leaves before what is
 //! asked for again. Each entry holds the variants of one key, the newest first.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use headroom_cache::{CacheKey, select};
 use http::HeaderMap;
@@ -13,7 +19,12 @@ use quick_cache::{
     sync::{Cache as Memory, DefaultLifecycle},
 };
 
-use crate::{EdgeConfig, EdgeError, limits, object::StoredObject};
+use crate::{
+    EdgeConfig, EdgeError, codec,
+    disk::{Disk, DiskConfig},
+    limits,
+    object::StoredObject,
+};
 
 /// What an entry takes in the tables of the cache, roughly.
 const ENTRY_OVERHEAD: usize = 64;
@@ -55,7 +66,7 @@ impl Variants {
     }
 
     /// Without `object`.
-    fn without(&self, object: &Arc<StoredObject>) -> Option<Self> {
+    pub(crate) fn without(&self, object: &Arc<StoredObject>) -> Option<Self> {
         let others = self.as_slice().iter().filter(|held| !Arc::ptr_eq(held, object));
         Self::of(others.cloned().collect())
     }
@@ -72,10 +83,23 @@ impl Variants {
     }
 }
 
+/// What a chunk of a body is on disk under. No cache key begins with a zero.
+pub(crate) fn chunk_key(number: u64, index: u32) -> Vec<u8> {
+    let mut key = vec![0];
+    key.extend(number.to_be_bytes());
+    key.extend(index.to_be_bytes());
+    key
+}
+
 /// The stored responses of all sites.
 #[derive(Debug)]
 pub(crate) struct Cache {
     memory: Memory<CacheKey, Variants, ByBytes>,
+    disk: Option<Arc<Disk>>,
+    /// Rises whenever something is removed: what was read from disk before is not put in memory.
+    removals: AtomicU64,
+    /// The number of the next body on disk; begins at random, so that starts do not collide.
+    next_number: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -102,12 +126,46 @@ impl Cache {
             .build()
             .map_err(|error| unfit(error.to_string()))?;
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Ok(Self { memory: Memory::with_options(options, ByBytes, hasher, lifecycle) })
+        let disk = match &config.cache_directory {
+            Some(directory) => {
+                let (directory, bytes) = (directory.clone(), config.cache_disk_bytes.count());
+                let opened =
+                    Disk::open_within(&DiskConfig { directory, bytes }, limits::DISK_LOCK_MAX)?;
+                Some(Arc::new(opened))
+            }
+            None => None,
+        };
+        Ok(Self {
+            memory: Memory::with_options(options, ByBytes, hasher, lifecycle),
+            disk,
+            removals: AtomicU64::new(0),
+            next_number: AtomicU64::new(RandomState::new().build_hasher().finish()),
+        })
     }
 
     /// What is stored under `key`, in memory.
     pub(crate) fn get(&self, key: &CacheKey) -> Option<Variants> {
         self.memory.get(key)
+    }
+
+    /// False if nothing is on disk under `key`.
+    pub(crate) fn may_be_on_disk(&self, key: &CacheKey) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.may_hold(key.as_str().as_bytes()))
+    }
+
+    /// What is stored under `key`, on disk; from then on it is in memory too.
+    pub(crate) async fn get_from_disk(&self, key: &CacheKey) -> Option<Variants> {
+        let disk = self.disk.as_ref()?;
+        let removals = self.removals.load(Ordering::Acquire);
+        let blob = disk.get(key.as_str().as_bytes()).await?;
+        let variants = Variants::of(codec::decode(blob)?)?;
+        if self.removals.load(Ordering::Acquire) != removals && !self.may_be_on_disk(key) {
+            return None;
+        }
+        if self.memory.get(key).is_none() {
+            self.memory.insert(key.clone(), variants.clone());
+        }
+        Some(variants)
     }
 
     /// Stores `object` beside the other variants of `key`.
@@ -116,20 +174,55 @@ impl Cache {
             Some(held) => held.with(object),
             None => Variants::One(object),
         };
+        self.put_on_disk(&key, &variants);
         self.memory.insert(key, variants);
+    }
+
+    fn put_on_disk(&self, key: &CacheKey, variants: &Variants) {
+        let Some(disk) = &self.disk else { return };
+        let key = key.as_str().as_bytes();
+        match codec::encode(variants.as_slice(), disk.value_bytes_max()) {
+            Some(blob) => drop(disk.put(key.to_vec(), blob)),
+            None => disk.remove(key),
+        }
     }
 
     /// Removes all variants of `key`.
     pub(crate) fn remove(&self, key: &CacheKey) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
+        if let Some(disk) = &self.disk {
+            disk.remove(key.as_str().as_bytes());
+        }
         self.memory.remove(key);
     }
 
     /// Removes one variant of `key`, if it is still there.
     pub(crate) fn remove_variant(&self, key: &CacheKey, object: &Arc<StoredObject>) {
         match self.memory.get(key).map(|held| held.without(object)) {
-            Some(Some(left)) => self.memory.insert(key.clone(), left),
-            Some(None) => drop(self.memory.remove(key)),
+            Some(Some(left)) => {
+                self.removals.fetch_add(1, Ordering::AcqRel);
+                self.put_on_disk(key, &left);
+                self.memory.insert(key.clone(), left);
+            }
+            Some(None) => self.remove(key),
             None => {}
+        }
+    }
+
+    /// The tier that bodies on disk are read from.
+    pub(crate) fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
+    }
+
+    /// A number for a body on disk.
+    pub(crate) fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes what is queued for the disk.
+    pub(crate) fn close(&self) {
+        if let Some(disk) = &self.disk {
+            disk.close();
         }
     }
 

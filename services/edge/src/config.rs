@@ -17,13 +17,17 @@ pub struct EdgeConfig {
     pub threads: usize,
     /// The memory for cached responses.
     pub cache_bytes: Bytes,
+    /// Where responses are kept on disk as well; without it, a restart begins with nothing.
+    pub cache_directory: Option<PathBuf>,
+    /// How much disk they may take.
+    pub cache_disk_bytes: Bytes,
     /// How long an idle bucket saves up.
     pub burst: Duration,
     /// How long connecting to an origin may take.
     pub origin_connect_timeout: Duration,
     /// How long an origin may take to begin its response, and to go on with it.
     pub origin_response_timeout: Duration,
-    /// The largest response that is stored.
+    /// The largest response that is stored in memory. Larger ones go to disk, if there is one.
     pub object_bytes_max: Bytes,
     /// Where the last plan is kept; without it, a start needs the exchange.
     pub plan_file: Option<PathBuf>,
@@ -60,6 +64,8 @@ mod tests {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             threads: 2,
             cache_bytes: "64 MiB".parse().unwrap(),
+            cache_directory: None,
+            cache_disk_bytes: "1 GiB".parse().unwrap(),
             burst: Duration::from_millis(250),
             origin_connect_timeout: Duration::from_secs(1),
             origin_response_timeout: Duration::from_secs(5),

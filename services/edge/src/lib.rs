@@ -27,9 +27,9 @@
 
 mod body;
 mod cache;
+mod codec;
 mod config;
 mod control;
-#[cfg_attr(not(test), expect(dead_code, reason = "the cache uses the disk tier in a next step"))]
 mod disk;
 mod error;
 mod fetch;
@@ -119,6 +119,10 @@ impl Edge {
             metrics: metrics.of(&config.id),
             via,
             object_bytes_max: config.object_bytes_max.count(),
+            disk_body_max: match config.cache_directory {
+                Some(_) => config.cache_disk_bytes.count() / limits::DISK_BODIES_MIN,
+                None => 0,
+            },
             follow_max: config.origin_connect_timeout + config.origin_response_timeout,
         });
         let threads: Vec<Arc<ThreadMeter>> = (0..config.threads).map(|_| Arc::default()).collect();
@@ -162,6 +166,7 @@ impl Edge {
         };
         let (result, ()) = tokio::join!(all_served, control.run(&served));
         control.finish();
+        shared.cache.close();
         result
     }
 }

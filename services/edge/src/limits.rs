@@ -55,6 +55,10 @@ pub const BUS_REST: Duration = Duration::from_secs(1);
 pub const THREADS_MAX: usize = 1_024;
 /// After how many seconds a visitor who is over the share may come back.
 pub const RETRY_AFTER_SECONDS: u64 = 2;
+/// How long a start waits for the process before it to leave the cache directory.
+pub const DISK_LOCK_MAX: Duration = Duration::from_secs(15);
+/// The disk holds at least this many of the largest bodies.
+pub const DISK_BODIES_MIN: u64 = 8;
 /// The smallest disk tier.
 pub const DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Into how many logs the disk tier is divided, as far as their size allows. The oldest log makes

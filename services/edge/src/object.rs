@@ -87,28 +87,64 @@ pub(crate) enum StoredBody {
     Whole(Bytes),
     /// In memory, in pieces of [`PIECE`] bytes.
     Pieces(Box<[Bytes]>),
+    /// On disk alone, in chunks under this number.
+    OnDisk(u64),
+}
+
+/// A part of a body that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// At hand.
+    Bytes(Bytes),
+    /// A range of a chunk on disk.
+    Chunk { number: u64, index: u32, from: usize, to: usize },
 }
 
 impl StoredBody {
+    /// A body that is at hand in one piece.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        if bytes.len() <= SMALL_MAX {
+            return Self::Whole(bytes);
+        }
+        let pieces = (0..bytes.len()).step_by(PIECE);
+        Self::Pieces(pieces.map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect())
+    }
+
     /// The bytes of one range, which lies within the body.
-    pub(crate) fn slice(&self, range: ByteRange) -> VecDeque<Bytes> {
+    pub(crate) fn slice(&self, range: ByteRange) -> VecDeque<Segment> {
         let pieces = match self {
             Self::Whole(bytes) => std::slice::from_ref(bytes),
             Self::Pieces(pieces) => pieces,
+            Self::OnDisk(number) => return chunks(*number, range),
         };
         let (mut begin, mut slices) = (0, VecDeque::new());
         for piece in pieces {
             let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            let within = |at: u64| usize::try_from(at.clamp(begin, begin + length) - begin);
-            if let (Ok(from), Ok(to)) = (within(range.first), within(range.last + 1))
-                && from < to
-            {
-                slices.push_back(piece.slice(from..to));
+            if let Some((from, to)) = within(range, begin, length) {
+                slices.push_back(Segment::Bytes(piece.slice(from..to)));
             }
             begin += length;
         }
         slices
     }
+}
+
+/// Which part of what begins at `begin` a range takes, if any.
+fn within(range: ByteRange, begin: u64, length: u64) -> Option<(usize, usize)> {
+    let at = |at: u64| usize::try_from(at.clamp(begin, begin + length) - begin).ok();
+    let (from, to) = (at(range.first)?, at(range.last + 1)?);
+    (from < to).then_some((from, to))
+}
+
+/// The chunks a range lies in.
+fn chunks(number: u64, range: ByteRange) -> VecDeque<Segment> {
+    let length = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+    let indices = range.first / length..=range.last / length;
+    let segment = |index: u64| {
+        let (from, to) = within(range, index * length, length)?;
+        Some(Segment::Chunk { number, index: u32::try_from(index).ok()?, from, to })
+    };
+    indices.filter_map(segment).collect()
 }
 
 /// What a stored response is made of.
@@ -141,6 +177,29 @@ impl StoredObject {
         };
         let length = u64::try_from(length).ok()?;
         Some(Self::of(parts, body, length, fields, block.slice(..head)))
+    }
+
+    /// A response whose body of `length` bytes is on disk, in chunks under `number`.
+    pub(crate) fn on_disk(parts: Parts<'_>, number: u64, length: u64) -> Option<Self> {
+        let mut block = Vec::with_capacity(encoded_len(parts.headers));
+        let fields = encode_head(&parts, usize::try_from(length).ok(), &mut block)?;
+        Some(Self::of(parts, StoredBody::OnDisk(number), length, fields, block.into()))
+    }
+
+    /// What [`crate::codec`] has read.
+    pub(crate) fn decoded(
+        status: StatusCode,
+        policy: StoredPolicy,
+        stamp: u64,
+        (fields, head): (u16, Bytes),
+        (length, body): (u64, StoredBody),
+    ) -> Self {
+        Self { status, policy, stamp, body, length, fields, head }
+    }
+
+    /// How many fields the head has, and the head in its stored form.
+    pub(crate) fn encoded_head(&self) -> (u16, &Bytes) {
+        (self.fields, &self.head)
     }
 
     /// The same body with a head and terms that a 304 has renewed.
@@ -193,6 +252,7 @@ impl StoredObject {
             StoredBody::Pieces(pieces) => {
                 pieces.iter().map(|piece| piece.len() + size_of::<Bytes>()).sum()
             }
+            StoredBody::OnDisk(_) => 0,
         };
         size_of::<Self>() + ALLOCATIONS + self.head.len() + body
     }
@@ -219,6 +279,8 @@ fn repacked(pieces: Vec<Bytes>, length: usize) -> Box<[Bytes]> {
 
 /// How long the pieces of a larger body are.
 const PIECE: usize = 256 * 1024;
+/// How long the chunks of a body on disk are. Part of the form on disk.
+pub(crate) const CHUNK: usize = 1024 * 1024;
 /// What the allocator and reference counts add to an object, roughly.
 const ALLOCATIONS: usize = 96;
 /// Bodies up to this long stand in one block with their head.

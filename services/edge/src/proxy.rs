@@ -3,7 +3,7 @@
 //! [`Worker::serve`] is the whole way; each phase is one function of the phase's name. What has to
 //! do with origins (fetch, store) stands in [`crate::fetch`].
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use headroom_cache::{CacheKey, Decision, RequestDirectives};
@@ -16,12 +16,12 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
-    body::{EdgeBody, Source},
+    body::{EdgeBody, Source, StoredSource},
     cache::{Cache, Variants},
     fill::{Fills, Unshared},
     meter::{Account, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
-    object::StoredObject,
+    object::{Segment, StoredObject},
     origin::Origins,
     request,
     respond::{self, Content, Refusal},
@@ -38,7 +38,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: EdgeMetrics,
     /// What this edge writes into `Via`, and knows itself by.
     pub(crate) via: HeaderValue,
+    /// The largest response in memory, and on disk.
     pub(crate) object_bytes_max: u64,
+    pub(crate) disk_body_max: u64,
     /// How long a request waits for another that fetches the same.
     pub(crate) follow_max: Duration,
 }
@@ -186,7 +188,7 @@ impl Worker {
             return self.forward(visit, parts, body, why).await;
         }
         let key = key_of(visit, &parts.uri);
-        let stored = self.look_up(visit, &key);
+        let stored = self.look_up(visit, &key).await;
         match decide(stored.as_ref(), &parts.headers, visit.now) {
             Decided::Serve(object, age) => {
                 let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
@@ -208,16 +210,22 @@ impl Worker {
         }
     }
 
-    /// What is stored and was not purged.
+    /// What is stored and was not purged: in memory, or on disk.
     #[tracing::instrument(level = "trace", skip_all)]
-    fn look_up(&self, visit: &Visit, key: &CacheKey) -> Option<Variants> {
-        let variants = self.shared.cache.get(key)?;
-        let purged = |object: &&Arc<StoredObject>| visit.site.is_purged(key, object);
-        if let Some(object) = variants.as_slice().iter().find(purged) {
-            self.shared.cache.remove_variant(key, object);
-            return self.look_up(visit, key);
+    async fn look_up(&self, visit: &Visit, key: &CacheKey) -> Option<Variants> {
+        let cache = &self.shared.cache;
+        let mut found = match cache.get(key) {
+            Some(variants) => variants,
+            None if cache.may_be_on_disk(key) => cache.get_from_disk(key).await?,
+            None => return None,
+        };
+        while let Some(object) =
+            found.as_slice().iter().find(|object| visit.site.is_purged(key, object)).cloned()
+        {
+            cache.remove_variant(key, &object);
+            found = found.without(&object)?;
         }
-        Some(variants)
+        Some(found)
     }
 
     /// A stored response as the answer to a request: whole, in part, without content for HEAD, or
@@ -233,8 +241,8 @@ impl Worker {
         let mut response = respond::stored(parts, object, age).map(|content| match content {
             Content::None => EdgeBody::empty(),
             Content::Whole(bytes) => EdgeBody::whole(bytes),
-            Content::Pieces(pieces) => {
-                EdgeBody::streamed(Source::Stored(pieces), self.tally(visit))
+            Content::Segments(segments) => {
+                EdgeBody::streamed(self.stored(segments), self.tally(visit))
             }
         });
         respond::add_cache_status(response.headers_mut(), why);
@@ -276,10 +284,14 @@ impl Worker {
     fn paced(self: &Arc<Self>, visit: &Visit, body: EdgeBody) -> EdgeBody {
         match body {
             EdgeBody::Whole(Some(bytes)) => {
-                EdgeBody::streamed(Source::Stored([bytes].into()), self.tally(visit))
+                EdgeBody::streamed(self.stored([Segment::Bytes(bytes)].into()), self.tally(visit))
             }
             EdgeBody::Whole(None) | EdgeBody::Streamed(_) => body,
         }
+    }
+
+    fn stored(&self, segments: VecDeque<Segment>) -> Source {
+        Source::Stored(StoredSource::new(segments, self.shared.cache.disk()))
     }
 
     /// Counts bytes that are sent and paid.

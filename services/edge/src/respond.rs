@@ -26,7 +26,7 @@ use crate::{
     body::EdgeBody,
     limits,
     metrics::Outcome,
-    object::{StoredBody, StoredObject},
+    object::{Segment, StoredBody, StoredObject},
     origin::FetchError,
 };
 
@@ -140,7 +140,7 @@ pub(crate) enum Content {
     None,
     /// At hand in one small piece.
     Whole(Bytes),
-    Pieces(VecDeque<Bytes>),
+    Segments(VecDeque<Segment>),
 }
 
 /// A response from the cache: whole, in part, or without content.
@@ -170,7 +170,7 @@ pub(crate) fn stored(parts: &Parts, object: &StoredObject, age: Duration) -> Res
     }
     response.map(|_| match &object.body {
         StoredBody::Whole(bytes) => Content::Whole(bytes.clone()),
-        StoredBody::Pieces(pieces) => Content::Pieces(pieces.iter().cloned().collect()),
+        body => Content::Segments(body.slice(ByteRange { first: 0, last: object.length - 1 })),
     })
 }
 
@@ -184,7 +184,7 @@ fn part(
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, range.len().into());
     headers.insert(CONTENT_RANGE, content_range(range, object.length));
-    response.map(|_| Content::Pieces(object.body.slice(range)))
+    response.map(|_| Content::Segments(object.body.slice(range)))
 }
 
 /// RFC 9110 §15.3.7.2.
@@ -207,11 +207,11 @@ fn many_parts(
     let mut pieces = VecDeque::new();
     for range in ranges {
         let head = multipart_head(&boundary, content_type, *range, object.length);
-        pieces.push_back(Bytes::from(head));
+        pieces.push_back(Segment::Bytes(Bytes::from(head)));
         pieces.append(&mut object.body.slice(*range));
     }
-    pieces.push_back(Bytes::from(multipart_end(&boundary)));
-    response.map(|_| Content::Pieces(pieces))
+    pieces.push_back(Segment::Bytes(Bytes::from(multipart_end(&boundary))));
+    response.map(|_| Content::Segments(pieces))
 }
 
 /// A text that no content holds by chance, as delimiter of its parts.

@@ -47,6 +47,8 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         threads: 2,
         cache_bytes: "8 MiB".parse().unwrap(),
+        cache_directory: None,
+        cache_disk_bytes: "64 MiB".parse().unwrap(),
         burst: Duration::from_millis(250),
         origin_connect_timeout: Duration::from_millis(500),
         origin_response_timeout: Duration::from_millis(500),
