@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::{
+    access_log::Record,
     meter::Account,
     origin::{BodyError, TimedBody},
     proxy::Worker,
@@ -54,11 +55,12 @@ pub(crate) enum Source {
 pub(crate) struct Tally {
     worker: Arc<Worker>,
     account: Account,
+    record: Option<Record>,
 }
 
 impl Tally {
     pub(crate) fn new(worker: Arc<Worker>, account: Account) -> Self {
-        Self { worker, account }
+        Self { worker, account, record: None }
     }
 }
 
@@ -71,6 +73,20 @@ impl EdgeBody {
     /// Content at hand.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// `record` ends with this body, of which `length` is known.
+    pub(crate) fn ends(&mut self, mut record: Record, length: Option<u64>) {
+        match self {
+            Self::Whole(_) => record.complete(),
+            Self::Streamed(source, tally) => {
+                record.expects(length);
+                if source.is_end_stream() {
+                    record.complete();
+                }
+                tally.record = Some(record);
+            }
+        }
     }
 }
 
@@ -91,6 +107,10 @@ impl Body for EdgeBody {
                 {
                     let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
                     tally.worker.meter(tally.account, false, bytes, headroom_clock::now());
+                    tally.record.iter_mut().for_each(|record| record.sent(bytes));
+                }
+                if frame.is_none() || source.is_end_stream() {
+                    tally.record.iter_mut().for_each(Record::complete);
                 }
                 Poll::Ready(frame)
             }
@@ -100,9 +120,7 @@ impl Body for EdgeBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Streamed(Source::Origin(body), _) => body.is_end_stream(),
-            Self::Streamed(Source::Fill(_), _) => false,
-            Self::Streamed(Source::Ended, _) => true,
+            Self::Streamed(source, _) => source.is_end_stream(),
         }
     }
 
@@ -119,6 +137,14 @@ impl Body for EdgeBody {
 }
 
 impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Origin(body) => body.is_end_stream(),
+            Self::Fill(_) => false,
+            Self::Ended => true,
+        }
+    }
+
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

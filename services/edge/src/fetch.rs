@@ -29,7 +29,7 @@ use crate::{
     metrics::Outcome,
     origin::{FetchError, TimedBody, UpstreamHead},
     proxy::{Reply, Visit, Worker, key, stored_reply, unless_known},
-    request, respond,
+    respond,
     respond::Refusal,
     table::ServedSite,
 };
@@ -74,7 +74,7 @@ impl Worker {
         body: Option<Incoming>,
         status: &'static str,
     ) -> Reply {
-        let head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
+        let head = visit.upstream_head(&parts, &self.shared.via)?;
         let fetched = self.fetch(&visit.site, head, body).await;
         let mut response = fetched.map_err(Refusal::Fetch)?.map(Source::Origin);
         let changed = response.status().is_success() || response.status().is_redirection();
@@ -115,7 +115,7 @@ impl Worker {
             lead.share(object);
             return Ok((Outcome::Collapsed, response));
         }
-        let mut head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
+        let mut head = visit.upstream_head(&parts, &self.shared.via)?;
         remove_conditionals(&mut head.headers);
         let filling = Filling {
             worker: Arc::clone(self),
