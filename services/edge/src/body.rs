@@ -55,7 +55,8 @@ pub(crate) enum Source {
 pub(crate) struct Tally {
     worker: Arc<Worker>,
     account: Account,
-    record: Option<Record>,
+    /// Apart: most bodies are not logged, and a body is moved often.
+    record: Option<Box<Record>>,
 }
 
 impl Tally {
@@ -84,7 +85,7 @@ impl EdgeBody {
                 if source.is_end_stream() {
                     record.complete();
                 }
-                tally.record = Some(record);
+                tally.record = Some(Box::new(record));
             }
         }
     }
@@ -110,7 +111,7 @@ impl Body for EdgeBody {
                     tally.record.iter_mut().for_each(|record| record.sent(bytes));
                 }
                 if frame.is_none() || source.is_end_stream() {
-                    tally.record.iter_mut().for_each(Record::complete);
+                    tally.record.iter_mut().for_each(|record| record.complete());
                 }
                 Poll::Ready(frame)
             }

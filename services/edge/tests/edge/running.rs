@@ -130,9 +130,13 @@ fn logging(folder: &Path) -> EdgeConfig {
     EdgeConfig { running, ..config(None) }
 }
 
+/// The lines in the order of their times: each thread writes its own in turn.
 fn logged(folder: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(folder.join("access.log")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["time"].to_string());
+    lines
 }
 
 #[tokio::test]
