@@ -4,13 +4,13 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
 use headroom_dns::{DnsConfig, Zone};
-use headroom_edge::EdgeConfig;
+use headroom_edge::{EdgeConfig, Running};
 use headroom_units::{Bytes, HostName};
 
 use super::{
@@ -37,10 +37,12 @@ struct EdgeSettings {
     object_bytes_max: Bytes,
     origin_connect_timeout: Duration,
     origin_response_timeout: Duration,
+    access_log: Option<PathBuf>,
+    access_log_without_query: bool,
 }
 
 pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Serving> {
-    let edge = edge(root);
+    let edge = edge(root, base_dir);
     let section = root.section("dns");
     let port = port(&section, 5353);
     let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
@@ -69,6 +71,7 @@ impl Serving {
                 origin_response_timeout: self.edge.origin_response_timeout,
                 object_bytes_max: self.edge.object_bytes_max,
                 plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
+                running: self.edge.running(&data_dir.join("edges").join(id.as_str())),
             })
         });
         edges.collect()
@@ -90,11 +93,24 @@ impl Serving {
     }
 }
 
+impl EdgeSettings {
+    /// How an edge with its files in `folder` is run. Whether it takes over is said at its start.
+    fn running(&self, folder: &Path) -> Running {
+        Running {
+            spool_dir: Some(folder.join("spool")),
+            handover_socket: Some(folder.join("handover.sock")),
+            take_over: false,
+            access_log: self.access_log.clone(),
+            access_log_without_query: self.access_log_without_query,
+        }
+    }
+}
+
 fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
 }
 
-fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
+fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     let section = root.section("edge");
     let port = port(&section, 8080);
     let threads = section.count_or("threads", "cores", limits::THREADS);
@@ -114,6 +130,8 @@ fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
     };
     let origin_connect_timeout = timeout("origin_connect_timeout", "2s");
     let origin_response_timeout = timeout("origin_response_timeout", "15s");
+    let access_log = section.optional("access_log", "off", values::path);
+    let access_log_query = section.optional("access_log_query", "kept", values::kept);
     section.finish();
     Some(EdgeSettings {
         port: port?,
@@ -122,6 +140,12 @@ fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
         object_bytes_max: object_max?.value,
         origin_connect_timeout: origin_connect_timeout?.value,
         origin_response_timeout: origin_response_timeout?.value,
+        access_log: match access_log?.value.as_str() {
+            "off" => None,
+            "-" => Some(PathBuf::from("-")),
+            path => Some(resolve(base_dir, path)),
+        },
+        access_log_without_query: !access_log_query?.value,
     })
 }
 

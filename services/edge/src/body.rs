@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::{
+    access_log::Record,
     cache::chunk_key,
     disk::Disk,
     fill::Reader,
@@ -119,11 +120,13 @@ pub(crate) struct Tally {
     worker: Arc<Worker>,
     site: Arc<ServedSite>,
     account: Account,
+    /// Apart: most bodies are not logged, and a body is moved often.
+    record: Option<Box<Record>>,
 }
 
 impl Tally {
     pub(crate) fn new(worker: Arc<Worker>, site: Arc<ServedSite>, account: Account) -> Self {
-        Self { worker, site, account }
+        Self { worker, site, account, record: None }
     }
 
     /// How many of `wanted` bytes may be sent now; they are paid and counted. Or how long not.
@@ -169,6 +172,20 @@ impl EdgeBody {
     pub(crate) fn streamed(source: Source, tally: Tally) -> Self {
         Self::Streamed(Box::new(Streamed { source, tally, waiting: None, pause: None }))
     }
+
+    /// `record` ends with this body, of which `length` is known.
+    pub(crate) fn ends(&mut self, mut record: Record, length: Option<u64>) {
+        match self {
+            Self::Whole(_) => record.complete(),
+            Self::Streamed(streamed) => {
+                record.expects(length);
+                if streamed.is_end_stream() {
+                    record.complete();
+                }
+                streamed.tally.record = Some(Box::new(record));
+            }
+        }
+    }
 }
 
 impl Body for EdgeBody {
@@ -181,7 +198,25 @@ impl Body for EdgeBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(streamed) => streamed.poll_frame(cx),
+            Self::Streamed(streamed) => {
+                let frame = ready!(streamed.poll_frame(cx));
+                if let Some(record) = &mut streamed.tally.record {
+                    if let Some(Ok(frame)) = &frame
+                        && let Some(data) = frame.data_ref()
+                    {
+                        record.sent(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    }
+                    if frame.is_none() {
+                        record.complete();
+                    }
+                }
+                if streamed.is_end_stream()
+                    && let Some(record) = &mut streamed.tally.record
+                {
+                    record.complete();
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 

@@ -31,6 +31,24 @@ pub struct EdgeConfig {
     pub object_bytes_max: Bytes,
     /// Where the last plan is kept; without it, a start needs the exchange.
     pub plan_file: Option<PathBuf>,
+    /// What is around serving: its files, its log, its replacement.
+    pub running: Running,
+}
+
+/// How an edge is run: where it keeps and writes what is not served, and how it is replaced.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    /// The folder where meters are kept until they are acknowledged; without it a kill loses them.
+    pub spool_dir: Option<PathBuf>,
+    /// The Unix socket over which the next process takes this one's listeners over; without it
+    /// there is a gap between them.
+    pub handover_socket: Option<PathBuf>,
+    /// Takes the listeners over from the process that serves, if there is one.
+    pub take_over: bool,
+    /// Where requests are logged; `-` is standard output. Without it, they are not.
+    pub access_log: Option<PathBuf>,
+    /// Leaves the queries of targets out of the access log.
+    pub access_log_without_query: bool,
 }
 
 impl EdgeConfig {
@@ -49,6 +67,9 @@ impl EdgeConfig {
         }
         if self.origin_connect_timeout.is_zero() || self.origin_response_timeout.is_zero() {
             return refuse("origin_connect_timeout, origin_response_timeout", "it is zero");
+        }
+        if self.running.take_over && self.running.handover_socket.is_none() {
+            return refuse("take_over", "there is no handover_socket to ask at");
         }
         Ok(())
     }
@@ -71,6 +92,7 @@ mod tests {
             origin_response_timeout: Duration::from_secs(5),
             object_bytes_max: "8 MiB".parse().unwrap(),
             plan_file: None,
+            running: Running::default(),
         }
     }
 
@@ -84,6 +106,7 @@ mod tests {
         };
         assert!(refused(|config| config.listen.clear()).contains("listen"));
         assert!(refused(|config| config.threads = 0).contains("threads"));
+        assert!(refused(|config| config.running.take_over = true).contains("handover_socket"));
         assert!(
             refused(|config| config.object_bytes_max = config.cache_bytes).contains("object_bytes")
         );

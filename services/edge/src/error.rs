@@ -45,6 +45,22 @@ pub enum EdgeError {
         /// Which directory.
         directory: PathBuf,
     },
+    /// The access log cannot be written.
+    #[error("the edge cannot write its access log {}: {source}", path.display())]
+    AccessLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listeners cannot be taken over, or not be handed over.
+    #[error("the edge cannot use the hand-over socket {}: {reason}", path.display())]
+    Handover {
+        /// Which socket.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A serving thread cannot be started.
     #[error("the edge cannot start a serving thread: {source}")]
     Thread {

@@ -75,7 +75,7 @@ impl Worker {
         body: Option<Incoming>,
         why: &'static str,
     ) -> Reply {
-        let head = upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
+        let head = visit.upstream_head(&parts, &self.shared.via)?;
         let fetched = self.fetch(&visit.site, head, body).await;
         let response = fetched.map_err(Refusal::Fetch)?;
         if invalidates(&parts.method, response.status()) {
@@ -329,7 +329,7 @@ impl Worker {
         lead: Lead,
         stale: Option<Arc<StoredObject>>,
     ) -> Result<Filling, Refusal> {
-        let mut head = upstream_head(parts, &visit.host, visit.peer, &self.shared.via)?;
+        let mut head = visit.upstream_head(parts, &self.shared.via)?;
         head.method = Method::GET;
         remove_conditionals(&mut head.headers);
         head.headers.remove(RANGE);

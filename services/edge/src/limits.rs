@@ -20,6 +20,11 @@ pub const BACKLOG: u32 = 1_024;
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How long requests in flight may take to end after the edge was told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long connections may go on as they are after the edge was told to stop: requests that are
+/// already on their way are answered, with the word that the connection closes.
+pub const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// How long each side of a hand-over waits for the other.
+pub const HANDOVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection to an origin is kept.
 pub const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30);
 /// The most idle connections to one origin that each thread keeps.
@@ -29,6 +34,32 @@ pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
 pub const METER_DELAY: Duration = Duration::from_millis(50);
 /// Seconds the meters may be behind and still be reported one by one.
 pub const METER_CATCH_UP_MAX: u64 = 10;
+/// The most bytes of reports that wait for the exchange's acknowledgement, in memory and on disk;
+/// beyond it the oldest are dropped and counted. About a day of reports of a few contracts.
+pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A spool file is rewritten when more than this of it is acknowledged.
+pub const SPOOL_WASTE_MAX: usize = 256 * 1024;
+/// A report that is not acknowledged for this long is sent again.
+pub const METER_ACK_TIME: Duration = Duration::from_secs(2);
+/// The most reports that are sent again in one second.
+pub const METERS_RESENT_MAX: usize = 128;
+/// The same while nothing is heard of an exchange.
+pub const METERS_PROBED_MAX: usize = 4;
+/// An exchange that was not heard of for this long is away.
+pub const EXCHANGE_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Seconds between looking for what other runs of this edge left behind.
+pub const SPOOL_ADOPT_SECONDS: u64 = 10;
+/// How long an edge that ends waits for the acknowledgement of its last reports, if there is an
+/// exchange.
+pub const LAST_ACK_TIME: Duration = Duration::from_secs(1);
+/// A buffer of the access log that has so many bytes is handed to the writer.
+pub const ACCESS_LOG_BUFFER_BYTES: usize = 64 * 1024;
+/// The most full buffers of one thread that wait for the writer; beyond it lines are dropped.
+pub const ACCESS_LOG_BUFFERS_MAX: usize = 8;
+/// How long a line waits at most for others to be written with.
+pub const ACCESS_LOG_DELAY: Duration = Duration::from_millis(500);
+/// Of a longer target or field, so many bytes are logged.
+pub const LOGGED_FIELD_BYTES_MAX: usize = 4_096;
 /// The most fills that run at a time. Each holds up to the largest object that is stored; beyond
 /// it, requests that miss go to the origin on their own and store nothing.
 pub const FILLS_MAX: usize = 512;
@@ -105,5 +136,9 @@ const _: () = assert!(DISK_VALUE_BYTES_MAX + DISK_KEY_BYTES_MAX <= DISK_QUEUE_BY
 const _: () = assert!(DISK_SCAN_BYTES.is_multiple_of(16));
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);
+const _: () = assert!(SPOOL_WASTE_MAX < SPOOL_BYTES_MAX);
+const _: () = assert!(SPOOL_BYTES_MAX < headroom_wire::limits::MESSAGE_BYTES_MAX);
+const _: () = assert!(METERS_PROBED_MAX <= METERS_RESENT_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 8_192, "hyper refuses smaller buffers");
+const _: () = assert!(DRAIN_LINGER.as_secs() < DRAIN_MAX.as_secs());
 const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());

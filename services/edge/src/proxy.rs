@@ -10,22 +10,26 @@ use headroom_cache::{CacheKey, Decision, RequestDirectives};
 use headroom_steer::{OverShare, client_prefix};
 use headroom_units::{HostName, Scheme, Timestamp};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CACHE_CONTROL, request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{CACHE_CONTROL, CONTENT_LENGTH},
+    request::Parts,
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
+    access_log::{AccessLog, Asked, Record},
     body::{EdgeBody, Source, StoredSource},
     cache::{Cache, Variants},
     fill::{Fills, Unshared},
     meter::{Account, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
     object::{Segment, StoredObject},
-    origin::Origins,
+    origin::{Origins, UpstreamHead},
     request,
     respond::{self, Content, Refusal},
     table::{ServedSite, Table, Verdict},
+    trace::TraceContext,
 };
 
 /// What all threads of an edge share.
@@ -51,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counts: Arc<ThreadMeter>,
     pub(crate) origins: Origins,
+    pub(crate) log: Option<AccessLog>,
 }
 
 /// A request that is known and judged.
@@ -61,6 +66,8 @@ pub(crate) struct Visit {
     pub(crate) scheme: Scheme,
     pub(crate) host: HostName,
     pub(crate) site: Arc<ServedSite>,
+    /// Known from the start if it is logged.
+    pub(crate) trace: Option<TraceContext>,
     verdict: Verdict,
 }
 
@@ -72,6 +79,18 @@ impl Visit {
             Verdict::Purchased(contract) => Account::Contract(contract),
             Verdict::OverShare | Verdict::NoContract => Account::Nobody,
         }
+    }
+
+    /// The head of the request to an origin, with the trace it belongs to.
+    pub(crate) fn upstream_head(
+        &self,
+        parts: &Parts,
+        via: &HeaderValue,
+    ) -> Result<UpstreamHead, Refusal> {
+        let mut head = request::upstream_head(parts, &self.host, self.peer, via)?;
+        let new = || TraceContext::of(&parts.headers, || fastrand::u64(..));
+        self.trace.unwrap_or_else(new).pass_on(&mut head.headers);
+        Ok(head)
     }
 }
 
@@ -96,13 +115,20 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Response<EdgeBody> {
         let now = headroom_clock::now();
+        let trace =
+            self.log.as_ref().map(|_| TraceContext::of(request.headers(), || fastrand::u64(..)));
+        let begun = self.log.as_ref().zip(trace);
+        let mut record = begun.map(|(log, trace)| log.begin(Asked::of(&request, peer, now, trace)));
         let visit = match self.receive(peer, &request, now) {
-            Ok(visit) => visit,
+            Ok(visit) => Visit { trace, ..visit },
             Err(refusal) => {
                 self.shared.metrics.count(refusal.outcome());
-                return refusal.response();
+                return logged(record, refusal.outcome(), refusal.response());
             }
         };
+        if let Some(record) = &mut record {
+            record.judged(&visit.site, visit.account());
+        }
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let reply = match visit.verdict {
@@ -111,7 +137,7 @@ impl Worker {
         };
         let (outcome, response) =
             reply.unwrap_or_else(|refusal| (refusal.outcome(), refusal.response()));
-        self.send(&visit, outcome, response)
+        logged(record, outcome, self.send(&visit, outcome, response))
     }
 
     /// The phases before the request's way divides: all without waiting, on one table.
@@ -126,7 +152,7 @@ impl Worker {
         let (host, site) = identify(&table, &host)?;
         let verdict = self.admit(&table, site, peer, now);
         let (host, site) = (host.clone(), Arc::clone(site));
-        Ok(Visit { now, peer, scheme: Scheme::Http, host, site, verdict })
+        Ok(Visit { now, peer, scheme: Scheme::Http, host, site, trace: None, verdict })
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
@@ -305,6 +331,22 @@ impl Worker {
         });
         self.shared.metrics.sent_bytes.inc_by(bytes);
     }
+}
+
+/// Ends the record of a request with its response, or with the response's body.
+fn logged(
+    record: Option<Record>,
+    outcome: Outcome,
+    mut response: Response<EdgeBody>,
+) -> Response<EdgeBody> {
+    if let Some(mut record) = record {
+        let bytes = respond::bytes_at_hand(&response);
+        record.answered(response.status(), outcome, u64::try_from(bytes).unwrap_or(u64::MAX));
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        response.body_mut().ends(record, length);
+    }
+    response
 }
 
 #[tracing::instrument(level = "trace", skip_all)]

@@ -265,6 +265,15 @@ pub(crate) fn head_bytes(headers: &HeaderMap) -> usize {
     fields.sum::<usize>() + HEAD_BYTES_FIXED
 }
 
+/// How many bytes of a response are there already: the head, and a body that is whole.
+pub(crate) fn bytes_at_hand(response: &Response<EdgeBody>) -> usize {
+    let body = match response.body() {
+        EdgeBody::Whole(Some(bytes)) => bytes.len(),
+        EdgeBody::Whole(None) | EdgeBody::Streamed(..) => 0,
+    };
+    head_bytes(response.headers()) + body
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

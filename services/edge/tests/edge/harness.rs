@@ -12,10 +12,9 @@ use headroom_bus::{
     Bus, Subscription,
     subjects::{METERS, PLAN},
 };
-use headroom_edge::{Edge, EdgeConfig, EdgeError};
-use headroom_steer::{
-    Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRules,
-};
+use headroom_edge::{Edge, EdgeConfig, EdgeError, Running};
+use headroom_steer::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site,
+    SiteRules};
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 use headroom_wire::{MeterReport, PlanDocument};
 use prometheus_client::registry::Registry;
@@ -54,6 +53,7 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         origin_response_timeout: Duration::from_millis(500),
         object_bytes_max: "256 KiB".parse().unwrap(),
         plan_file,
+        running: Running::default(),
     }
 }
 
