@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -37,10 +37,12 @@ struct EdgeSettings {
     object_bytes_max: Bytes,
     origin_connect_timeout: Duration,
     origin_response_timeout: Duration,
+    origin_ca_file: Option<PathBuf>,
+    allow_private_origins: bool,
 }
 
 pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Serving> {
-    let edge = edge(root);
+    let edge = edge(root, base_dir);
     let section = root.section("dns");
     let port = port(&section, 5353);
     let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
@@ -67,6 +69,8 @@ impl Serving {
                 burst: control.burst,
                 origin_connect_timeout: self.edge.origin_connect_timeout,
                 origin_response_timeout: self.edge.origin_response_timeout,
+                origin_ca_file: self.edge.origin_ca_file.clone(),
+                allow_private_origins: self.edge.allow_private_origins,
                 object_bytes_max: self.edge.object_bytes_max,
                 plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
             })
@@ -94,7 +98,7 @@ fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
 }
 
-fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
+fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     let section = root.section("edge");
     let port = port(&section, 8080);
     let threads = section.count_or("threads", "cores", limits::THREADS);
@@ -114,6 +118,8 @@ fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
     };
     let origin_connect_timeout = timeout("origin_connect_timeout", "2s");
     let origin_response_timeout = timeout("origin_response_timeout", "15s");
+    let ca_file = section.optional("origin_ca_file", "", |path| Ok(path.to_owned()));
+    let allow_private_origins = section.flag("allow_private_origins", false);
     section.finish();
     Some(EdgeSettings {
         port: port?,
@@ -122,6 +128,10 @@ fn edge(root: &Section<'_>) -> Option<EdgeSettings> {
         object_bytes_max: object_max?.value,
         origin_connect_timeout: origin_connect_timeout?.value,
         origin_response_timeout: origin_response_timeout?.value,
+        origin_ca_file: Some(ca_file?.value)
+            .filter(|path| !path.is_empty())
+            .map(|path| resolve(base_dir, &path)),
+        allow_private_origins: allow_private_origins?,
     })
 }
 

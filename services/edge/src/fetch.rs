@@ -13,7 +13,7 @@ use headroom_cache::{
     CacheKey, Decision, Exchange, StoredPolicy, conditional_headers, remove_conditionals,
     remove_hop_by_hop, selects, storable, update_on_304,
 };
-use http::{HeaderMap, Method, Response, StatusCode, header::TRANSFER_ENCODING, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -151,8 +151,8 @@ impl Worker {
         body: Option<Incoming>,
     ) -> Result<Response<TimedBody>, FetchError> {
         let answer = match body {
-            None => self.origins.fetch(&site.origins, &head).await,
-            Some(body) => self.origins.fetch_with(&site.origins, head, body).await,
+            None => self.origins.fetch(site, &head).await,
+            Some(body) => self.origins.fetch_with(site, head, body).await,
         };
         let metrics = &self.shared.metrics;
         match &answer {
@@ -245,7 +245,7 @@ impl Filling {
         let shared = &self.worker.shared;
         let (mut parts, body) = response.into_parts();
         let policy = storable(&Method::GET, &self.request, parts.status, &parts.headers, &times);
-        let fits = fits(&parts.headers, &body, shared.object_bytes_max);
+        let fits = fits(&body, shared.object_bytes_max);
         pass_on(&mut parts.headers, &self.worker);
         let status = match (&self.stale, policy.is_ok() && fits) {
             (None, true) => "headroom; fwd=miss; stored",
@@ -322,10 +322,10 @@ fn collapsed(parts: &Parts, object: &StoredObject) -> Option<Response<EdgeBody>>
 
 /// True if a body's end can be told from its being cut off, and it is not known to be too large.
 /// A body that ends with its connection is never known to be whole.
-fn fits(headers: &HeaderMap, body: &TimedBody, max: u64) -> bool {
+fn fits(body: &TimedBody, max: u64) -> bool {
     match body.size_hint().exact() {
         Some(length) => length <= max,
-        None => headers.contains_key(TRANSFER_ENCODING),
+        None => body.is_delimited(),
     }
 }
 

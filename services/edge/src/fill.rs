@@ -164,6 +164,8 @@ mod tests {
             burst: Duration::ZERO,
             origin_connect_timeout: Duration::ZERO,
             origin_response_timeout: Duration::ZERO,
+            origin_ca_file: None,
+            allow_private_origins: false,
             object_bytes_max: "64 KiB".parse().unwrap(),
             plan_file: None,
         })

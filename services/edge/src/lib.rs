@@ -63,7 +63,7 @@ use headroom_planfile as planfile;
 use http::HeaderValue;
 use meter::ThreadMeter;
 pub use metrics::Metrics;
-use origin::Origins;
+use origin::{OriginTls, Origins};
 use prometheus_client::registry::Registry;
 use proxy::{Shared, Worker};
 use table::Table;
@@ -78,6 +78,7 @@ pub struct Edge {
     listeners: Vec<Vec<TcpListener>>,
     shared: Arc<Shared>,
     threads: Vec<Arc<ThreadMeter>>,
+    origin_tls: OriginTls,
     control: Control,
 }
 
@@ -101,6 +102,7 @@ impl Edge {
         metrics: &Metrics,
     ) -> Result<Self, EdgeError> {
         config.check()?;
+        let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
         let listeners = listen::bind(&config.listen, config.threads)?;
         let addresses = listeners.first().into_iter().flatten().map(TcpListener::local_addr);
         let addresses = addresses.collect::<Result<Vec<_>, _>>();
@@ -120,7 +122,7 @@ impl Edge {
         let threads: Vec<Arc<ThreadMeter>> = (0..config.threads).map(|_| Arc::default()).collect();
         let (edge, plan_file) = (config.id.clone(), config.plan_file.clone());
         let control = Control::new(edge, Arc::clone(&shared), threads.clone(), plan_file, bus);
-        Ok(Self { config, addresses, listeners, shared, threads, control })
+        Ok(Self { config, addresses, listeners, shared, threads, origin_tls, control })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -135,7 +137,7 @@ impl Edge {
     /// # Errors
     /// If a thread cannot be started or is lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EdgeError> {
-        let Self { config, listeners, shared, threads, mut control, .. } = self;
+        let Self { config, listeners, shared, threads, origin_tls, mut control, .. } = self;
         let stop_serving = stop.child_token();
         let _stop_when_dropped = stop_serving.clone().drop_guard();
         let mut serving = Vec::new();
@@ -143,7 +145,7 @@ impl Edge {
             let worker = Arc::new(Worker {
                 shared: Arc::clone(&shared),
                 counts,
-                origins: Origins::new(&config),
+                origins: Origins::new(&config, origin_tls.clone(), Arc::clone(&shared)),
             });
             serving.push(start(&config, worker, listeners, stop_serving.clone())?);
         }

@@ -13,3 +13,5 @@ mod filling;
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod origins;
