@@ -50,7 +50,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{EdgeConfig, limits, proxy::Shared, table::ServedSite};
+use crate::{EdgeConfig, limits, proxy::Shared, respond, table::ServedSite};
 
 /// What is sent to an origin as a body.
 type UpstreamBody = Either<Empty<Bytes>, TimedBody>;
@@ -332,9 +332,12 @@ impl Origins {
         let headers = response.headers();
         let chunked = headers.contains_key(TRANSFER_ENCODING);
         let two_lengths = chunked && headers.contains_key(CONTENT_LENGTH);
-        if two_lengths || headers.len() > limits::HEADERS_MAX {
+        // hyper looks at its own limits only before the head is complete.
+        let long = headers.len() > limits::HEADERS_MAX
+            || respond::head_bytes(headers) > limits::HEAD_BYTES_MAX;
+        if two_lengths || long {
             let (site, origin) = (&key.site, &key.origin);
-            tracing::warn!(%site, %origin, two_lengths, "an origin's response is not sound");
+            tracing::warn!(%site, %origin, two_lengths, long, "an origin's response is not sound");
             return Err(FetchError::Unsound);
         }
         let delimited = chunked

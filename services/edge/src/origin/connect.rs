@@ -365,6 +365,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_is_never_made_ends() {
+        use socket2::{Domain, Socket, Type};
+        let mut connector = connector(&[]);
+        connector.allow_private = true;
+        // Once the queue is full, the system answers nobody any more.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let origin = socket.local_addr().unwrap().as_socket().unwrap().into();
+        let mut queued = Vec::new();
+        for _ in 0..64 {
+            match connector.connect(&origin).await {
+                Ok(connected) => queued.push(connected),
+                Err(ConnectError::ConnectTimeout) => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("{} connections are in the queue", queued.len());
+    }
+
+    #[tokio::test]
     async fn who_takes_nothing_is_given_up() {
         use tokio::io::AsyncWriteExt as _;
         let mut connector = connector(&[]);
