@@ -419,6 +419,7 @@ horizon = "60s"
 auction_every = "1s"
 
 [edge]
+allow_private_origins = true
 port = 28000
 threads = 1
 

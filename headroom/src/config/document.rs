@@ -23,9 +23,10 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Truth(bool),
     List(Vec<Node>),
     Table(Table),
-    /// A number with decimals, a moment, a truth value, an integer out of range.
+    /// A number with decimals, a moment, an integer out of range.
     Other,
 }
 
@@ -35,6 +36,7 @@ impl Node {
         match self.value {
             Value::Text(_) => "a text",
             Value::Integer(_) => "a number",
+            Value::Truth(_) => "a truth value",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
             Value::Other => "a value of another kind",
@@ -89,7 +91,8 @@ impl Source<'_> {
                 Value::List(items.collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => Value::Other,
+            DeValue::Boolean(truth) => Value::Truth(*truth),
+            DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
         };
         let raw = self.0.get(span).unwrap_or_default().to_owned();
         Node { line: self.line(starts_at), raw, value }

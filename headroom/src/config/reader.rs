@@ -286,6 +286,17 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Whether `key` is true.
+    pub(super) fn flag(&self, key: &str, default: bool) -> Option<bool> {
+        let Some(node) = self.ask(key, Some(default.to_string())) else { return Some(default) };
+        if let Value::Truth(truth) = node.value {
+            return Some(truth);
+        }
+        let reason = format!("it is {}", node.kind());
+        self.mistake_at(node, self.path_of(key), reason, Some("true or false".to_owned()));
+        None
+    }
+
     /// True if something stands under `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))

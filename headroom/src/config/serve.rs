@@ -39,6 +39,8 @@ struct EdgeSettings {
     origin_response_timeout: Duration,
     access_log: Option<PathBuf>,
     access_log_without_query: bool,
+    origin_ca_file: Option<PathBuf>,
+    allow_private_origins: bool,
 }
 
 pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Serving> {
@@ -69,6 +71,8 @@ impl Serving {
                 burst: control.burst,
                 origin_connect_timeout: self.edge.origin_connect_timeout,
                 origin_response_timeout: self.edge.origin_response_timeout,
+                origin_ca_file: self.edge.origin_ca_file.clone(),
+                allow_private_origins: self.edge.allow_private_origins,
                 object_bytes_max: self.edge.object_bytes_max,
                 plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
                 running: self.edge.running(&data_dir.join("edges").join(id.as_str())),
@@ -132,6 +136,8 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     let origin_response_timeout = timeout("origin_response_timeout", "15s");
     let access_log = section.optional("access_log", "off", values::path);
     let access_log_query = section.optional("access_log_query", "kept", values::kept);
+    let ca_file = section.optional("origin_ca_file", "", |path| Ok(path.to_owned()));
+    let allow_private_origins = section.flag("allow_private_origins", false);
     section.finish();
     Some(EdgeSettings {
         port: port?,
@@ -146,6 +152,10 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
             path => Some(resolve(base_dir, path)),
         },
         access_log_without_query: !access_log_query?.value,
+        origin_ca_file: Some(ca_file?.value)
+            .filter(|path| !path.is_empty())
+            .map(|path| resolve(base_dir, &path)),
+        allow_private_origins: allow_private_origins?,
     })
 }
 

@@ -182,6 +182,7 @@ lead = "{lead}s"
 [edge]
 port = {http}
 threads = 1
+allow_private_origins = true
 
 [dns]
 port = {dns}

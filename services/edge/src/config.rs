@@ -23,10 +23,15 @@ pub struct EdgeConfig {
     pub cache_disk_bytes: Bytes,
     /// How long an idle bucket saves up.
     pub burst: Duration,
-    /// How long connecting to an origin may take.
+    /// How long each step of connecting to an origin may take: resolving its name, TCP, TLS.
     pub origin_connect_timeout: Duration,
     /// How long an origin may take to begin its response, and to go on with it.
     pub origin_response_timeout: Duration,
+    /// A PEM file of authorities that are believed beside the system's.
+    pub origin_ca_file: Option<PathBuf>,
+    /// Whether origins may be at loopback, private and link-local addresses, and at the fleet's own.
+    /// For development: it lets purchasers reach into the operator's network.
+    pub allow_private_origins: bool,
     /// The largest response that is stored in memory. Larger ones go to disk, if there is one.
     pub object_bytes_max: Bytes,
     /// Where the last plan is kept; without it, a start needs the exchange.
@@ -90,6 +95,8 @@ mod tests {
             burst: Duration::from_millis(250),
             origin_connect_timeout: Duration::from_secs(1),
             origin_response_timeout: Duration::from_secs(5),
+            origin_ca_file: None,
+            allow_private_origins: false,
             object_bytes_max: "8 MiB".parse().unwrap(),
             plan_file: None,
             running: Running::default(),

@@ -17,7 +17,7 @@ use headroom_cache::{
 };
 use http::{
     HeaderMap, Method, Response, StatusCode,
-    header::{AUTHORIZATION, RANGE, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, RANGE},
     request,
 };
 use http_body::Body as _;
@@ -219,7 +219,8 @@ impl Worker {
         match answer.unwrap_or(Answer::Unshared) {
             Answer::Response(head) => {
                 let now = headroom_clock::now();
-                if let Decision::Fresh { .. } = head.policy.decide(&parts.headers, now) {
+                let decision = head.policy.decide(&parts.headers, now);
+                if matches!(decision, Decision::Fresh { .. }) && !reader.is_cut_off() {
                     let why = "headroom; fwd=miss; collapsed";
                     let response = self.read_along(visit, &parts, &head, reader, why);
                     return Ok((Outcome::Collapsed, response));
@@ -356,8 +357,8 @@ impl Worker {
         body: Option<Incoming>,
     ) -> Result<Response<TimedBody>, FetchError> {
         let answer = match body {
-            None => self.origins.fetch(&site.origins, &head).await,
-            Some(body) => self.origins.fetch_with(&site.origins, head, body).await,
+            None => self.origins.fetch(site, &head).await,
+            Some(body) => self.origins.fetch_with(site, head, body).await,
         };
         let metrics = &self.shared.metrics;
         match &answer {
@@ -457,7 +458,7 @@ impl Filling {
         let (request, rules) = (&self.request, self.site.cache_rules());
         let (status, headers) = (response.status(), response.headers());
         let policy = storable(&Method::GET, request, status, headers, &times, &rules);
-        let Some(policy) = policy.ok().filter(|_| is_framed(&response)) else {
+        let Some(policy) = policy.ok().filter(|_| response.body().is_delimited()) else {
             if let Some(stale) = self.stale.filter(|_| !status.is_server_error()) {
                 shared.cache.remove_variant(self.lead.key(), &stale);
             }
@@ -647,12 +648,4 @@ fn renewed(
     let policy = storable(&Method::GET, request, object.status, &headers, &times, &rules).ok()?;
     let (status, stamp) = (object.status, object.stamp);
     object.renewed(Parts { status, headers: &headers, policy, times, stamp })
-}
-
-/// True if a body's end can be told from its being cut off. A body that ends with its connection is
-/// never known to be whole.
-fn is_framed(response: &Own) -> bool {
-    response.body().size_hint().exact().is_some()
-        || response.version() == http::Version::HTTP_2
-        || response.headers().contains_key(TRANSFER_ENCODING)
 }

@@ -381,6 +381,11 @@ impl Reader {
         .await
     }
 
+    /// True if the body is known to end before its end.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self.fill.lock().end, Some(Err(_)))
+    }
+
     /// The next piece of the body; none at its end.
     pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut state = self.fill.lock();
@@ -435,5 +440,101 @@ impl Drop for Fill {
     fn drop(&mut self) {
         let held = self.lock().held;
         self.let_go(held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headroom_cache::{QueryRule, Scheme};
+    use http::Uri;
+
+    use super::*;
+
+    fn key(index: usize) -> CacheKey {
+        let uri: Uri = format!("/{index}").parse().unwrap();
+        let host = "www.shop.example".parse().unwrap();
+        CacheKey::of(&"shop".parse().unwrap(), Scheme::Http, &host, &uri, &QueryRule::Keep)
+    }
+
+    fn lead(fills: &Arc<Fills>) -> (Lead, Reader) {
+        match fills.join(&key(0)) {
+            Joined::Lead(lead, reader) => (lead, reader),
+            Joined::Follow(_) | Joined::Alone => panic!("a fill is running"),
+        }
+    }
+
+    fn follow(fills: &Arc<Fills>) -> Reader {
+        match fills.join(&key(0)) {
+            Joined::Follow(reader) => reader,
+            Joined::Lead(..) | Joined::Alone => panic!("no fill is running"),
+        }
+    }
+
+    async fn read(reader: &Reader) -> (String, bool) {
+        let mut text = String::new();
+        loop {
+            match poll_fn(|cx| reader.poll_piece(cx)).await {
+                Some(Ok(piece)) => text.push_str(std::str::from_utf8(&piece).unwrap()),
+                Some(Err(_)) => return (text, false),
+                None => return (text, true),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_joins_late_reads_from_the_beginning() {
+        let fills = Arc::<Fills>::default();
+        let (lead, first) = lead(&fills);
+        assert!(lead.push(Bytes::from_static(b"hel")).await);
+        let second = follow(&fills);
+        assert!(lead.push(Bytes::from_static(b"lo")).await);
+        assert_eq!(lead.held_by_all(), 5);
+        lead.end(Ok(()));
+        assert_eq!(read(&first).await, ("hello".to_owned(), true));
+        assert_eq!(read(&second).await, ("hello".to_owned(), true));
+        drop((first, second));
+        assert_eq!(fills.held.load(Ordering::Relaxed), 0);
+        assert!(fills.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_gives_up_lets_its_followers_go() {
+        let fills = Arc::<Fills>::default();
+        let (leader, _) = lead(&fills);
+        let follower = follow(&fills);
+        leader.push(Bytes::from_static(b"hel")).await;
+        drop(leader);
+        assert!(matches!(follower.answer().await, Answer::Unshared));
+        assert!(follower.is_cut_off());
+        assert_eq!(read(&follower).await, ("hel".to_owned(), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_is_not_kept_a_window_is_held_and_who_stands_still_is_cut_off() {
+        let fills = Arc::<Fills>::default();
+        let (lead, reader) = lead(&fills);
+        let slow = follow(&fills);
+        lead.pass_through();
+        let piece = || Bytes::from(vec![b'x'; limits::FILL_WINDOW / 2]);
+        assert!(lead.push(piece()).await);
+        assert!(matches!(poll_fn(|cx| reader.poll_piece(cx)).await, Some(Ok(_))));
+        // The slow one holds the window full until its time is over.
+        assert!(lead.push(piece()).await);
+        assert!(matches!(poll_fn(|cx| slow.poll_piece(cx)).await, Some(Err(BodyError::TooSlow))));
+        assert!(lead.held_by_all() <= limits::FILL_WINDOW);
+        assert!(matches!(fills.join(&key(0)), Joined::Alone), "the beginning is gone");
+        drop((reader, slow));
+        assert!(!lead.push(piece()).await, "nobody is left");
+    }
+
+    #[test]
+    fn fills_are_limited() {
+        let fills = Arc::<Fills>::default();
+        let mut leads: Vec<Joined> =
+            (1..=limits::FILLS_MAX).map(|index| fills.join(&key(index))).collect();
+        assert!(matches!(fills.join(&key(0)), Joined::Alone));
+        assert!(matches!(fills.join(&key(1)), Joined::Follow(_)));
+        leads.pop();
+        assert!(matches!(fills.join(&key(0)), Joined::Lead(..)));
     }
 }

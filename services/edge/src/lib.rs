@@ -74,7 +74,7 @@ use headroom_planfile as planfile;
 use http::HeaderValue;
 use meter::ThreadMeter;
 pub use metrics::Metrics;
-use origin::Origins;
+use origin::{OriginTls, Origins};
 use prometheus_client::registry::Registry;
 use proxy::{Shared, Worker};
 use spool::Spool;
@@ -93,6 +93,7 @@ pub struct Edge {
     listeners: Vec<Vec<TcpListener>>,
     shared: Arc<Shared>,
     threads: Vec<Arc<ThreadMeter>>,
+    origin_tls: OriginTls,
     control: Control,
     log: Option<AccessLogs>,
     taken: Option<Taken>,
@@ -122,6 +123,7 @@ impl Edge {
         metrics: &Metrics,
     ) -> Result<Self, EdgeError> {
         config.check()?;
+        let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {
@@ -154,7 +156,18 @@ impl Edge {
             addresses.map_err(|source| EdgeError::Listen { address: config.listen[0], source })?;
         addresses.dedup();
         let handed_over = CancellationToken::new();
-        Ok(Self { config, addresses, listeners, shared, threads, control, log, taken, handed_over })
+        Ok(Self {
+            config,
+            addresses,
+            listeners,
+            shared,
+            threads,
+            origin_tls,
+            control,
+            log,
+            taken,
+            handed_over,
+        })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -175,7 +188,7 @@ impl Edge {
     /// # Errors
     /// If a thread cannot be started or is lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EdgeError> {
-        let Self { config, listeners, shared, threads, mut control, log, .. } = self;
+        let Self { config, listeners, shared, threads, origin_tls, mut control, log, .. } = self;
         let (taken, handed_over) = (self.taken, self.handed_over);
         let stop_serving = stop.child_token();
         let _stop_when_dropped = stop_serving.clone().drop_guard();
@@ -185,7 +198,7 @@ impl Edge {
             let worker = Arc::new(Worker {
                 shared: Arc::clone(&shared),
                 counts,
-                origins: Origins::new(&config),
+                origins: Origins::new(&config, origin_tls.clone(), Arc::clone(&shared)),
                 log: log.as_ref().and_then(|log| log.of_thread(thread)),
             });
             serving.push(start(&config, worker, listeners, stop_serving.clone())?);

@@ -25,8 +25,22 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// How long each side of a hand-over waits for the other.
 pub const HANDOVER_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long an idle connection to an origin is kept.
+/// How long an idle connection to an origin is kept, and what is known of an origin nobody asks.
 pub const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30);
+/// How often idle connections to origins are looked through.
+pub const ORIGIN_SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The most addresses of an origin's name that are tried.
+pub const ORIGIN_ADDRESSES_MAX: usize = 4;
+/// After so many failures in a row an origin is set aside.
+pub const ORIGIN_FAILURES_MAX: u32 = 3;
+/// How long an origin is set aside first; doubled with each further failure.
+pub const ORIGIN_ASIDE_FIRST: Duration = Duration::from_secs(1);
+/// The longest time an origin is set aside.
+pub const ORIGIN_ASIDE_MAX: Duration = Duration::from_secs(30);
+/// The most bytes of fields in a response head over HTTP/2, as RFC 9113 §6.5.2 counts them.
+pub const ORIGIN_HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// How often an origin is asked whether it is still there, while HTTP/2 requests to it are open.
+pub const ORIGIN_PING_EVERY: Duration = Duration::from_secs(10);
 /// The most idle connections to one origin that each thread keeps.
 pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
 /// How long after the end of a second its meters are sent: a thread that was interrupted between
@@ -134,6 +148,10 @@ const _: () =
 const _: () = assert!(DISK_SEGMENT_BYTES_MAX < u32::MAX as u64, "offsets have 32 bits");
 const _: () = assert!(DISK_VALUE_BYTES_MAX + DISK_KEY_BYTES_MAX <= DISK_QUEUE_BYTES_MAX);
 const _: () = assert!(DISK_SCAN_BYTES.is_multiple_of(16));
+const _: () = assert!(ORIGIN_ASIDE_FIRST.as_secs() <= ORIGIN_ASIDE_MAX.as_secs());
+const _: () =
+    assert!(ORIGIN_ASIDE_MAX.as_secs() <= ORIGIN_IDLE_MAX.as_secs(), "else it is forgotten");
+const _: () = assert!(ORIGIN_SWEEP_EVERY.as_secs() < ORIGIN_IDLE_MAX.as_secs());
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);
 const _: () = assert!(SPOOL_WASTE_MAX < SPOOL_BYTES_MAX);

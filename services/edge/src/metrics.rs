@@ -19,6 +19,7 @@ pub struct Metrics {
     connections_refused: Family<Labels, Counter>,
     malformed: Family<Labels, Counter>,
     origin_requests: Family<Labels, Counter>,
+    origins_denied: Family<Labels, Counter>,
     cache_objects: Family<Labels, Gauge>,
     cache_bytes: Family<Labels, Gauge>,
     generation: Family<Labels, Gauge>,
@@ -55,6 +56,11 @@ impl Metrics {
             "origin_requests",
             "Requests to origins by result",
             metrics.origin_requests.clone(),
+        );
+        edge.register(
+            "origins_denied",
+            "Connections that were not made, because the origin is at no public address",
+            metrics.origins_denied.clone(),
         );
         edge.register("cache_objects", "Responses stored", metrics.cache_objects.clone());
         edge.register_with_unit(
@@ -102,6 +108,7 @@ impl Metrics {
             origin_answered: labelled(&self.origin_requests, "result", "answered"),
             origin_unreachable: labelled(&self.origin_requests, "result", "unreachable"),
             origin_timeout: labelled(&self.origin_requests, "result", "timeout"),
+            origins_denied: self.origins_denied.get_or_create(&base).clone(),
             cache_objects: self.cache_objects.get_or_create(&base).clone(),
             cache_bytes: self.cache_bytes.get_or_create(&base).clone(),
             generation: self.generation.get_or_create(&base).clone(),
@@ -181,6 +188,7 @@ pub(crate) struct EdgeMetrics {
     pub(crate) origin_answered: Counter,
     pub(crate) origin_unreachable: Counter,
     pub(crate) origin_timeout: Counter,
+    pub(crate) origins_denied: Counter,
     pub(crate) cache_objects: Gauge,
     pub(crate) cache_bytes: Gauge,
     pub(crate) generation: Gauge,

@@ -5,7 +5,8 @@
 //! nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -40,6 +41,8 @@ struct Served {
     sites: HashMap<SiteId, Arc<ServedSite>>,
     entitlements: Vec<Entitlement>,
     by_contract: HashMap<ContractId, usize>,
+    /// The addresses of all edges and name servers.
+    fleet: HashSet<IpAddr>,
 }
 
 /// This edge's part of the newest budgets.
@@ -137,7 +140,14 @@ impl Table {
         }
         let region = plan.region_of_edge(&self.edge);
         let edges = region.and_then(|id| plan.regions.get(id)).map_or(0, |held| held.edges.len());
-        let mut served = Served { generation: plan.generation, ..Served::default() };
+        let edge_addresses = plan.regions.values().flat_map(|region| region.edges.values());
+        let edge_addresses = edge_addresses.flat_map(|edge| &edge.addresses);
+        let name_servers = plan.name_servers.values().flat_map(|server| &server.addresses);
+        let mut served = Served {
+            generation: plan.generation,
+            fleet: edge_addresses.chain(name_servers).map(IpAddr::to_canonical).collect(),
+            ..Served::default()
+        };
         for (id, site) in &plan.sites {
             let mut gates = Vec::new();
             for entitlement in &site.entitlements {
@@ -192,6 +202,11 @@ impl Table {
     /// The site that `host` (lower case, without port) belongs to, and the name as the plan has it.
     pub(crate) fn site(&self, host: &str) -> Option<&(HostName, Arc<ServedSite>)> {
         self.served.hosts.get(host)
+    }
+
+    /// True if an edge or a name server of the network is at `address`.
+    pub(crate) fn is_fleet(&self, address: IpAddr) -> bool {
+        self.served.fleet.contains(&address.to_canonical())
     }
 
     /// Asks the gates of `site`, firm first, until one admits the request, and tells what each

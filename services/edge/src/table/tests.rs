@@ -29,6 +29,19 @@ fn admitted(table: &Table, from_millis: u64, until_millis: u64) -> usize {
 }
 
 #[test]
+fn the_networks_own_addresses_are_known() {
+    let table = empty().with_plan(&plan(1, vec![]), at(1)).unwrap();
+    for (address, own) in [
+        ("192.0.2.1", true),
+        ("192.0.2.53", true),
+        ("::ffff:192.0.2.53", true),
+        ("192.0.2.9", false),
+    ] {
+        assert_eq!(table.is_fleet(address.parse().unwrap()), own, "{address}");
+    }
+}
+
+#[test]
 fn without_a_plan_nothing_is_known() {
     assert!(empty().site("www.shop.example").is_none());
 }

@@ -99,7 +99,7 @@ async fn the_next_origin_is_asked_if_the_first_is_dead() {
     world.plan(plan).await;
     assert_eq!(world.get(OWN, "/a").await.status, 200);
     assert_eq!(world.ask("DELETE", OWN, "/a", &[]).await.status, 200);
-    assert_eq!(world.ask("POST", OWN, "/a", &[]).await.status, 502, "not idempotent");
+    assert_eq!(world.ask("POST", OWN, "/a", &[]).await.status, 200, "nothing of it was sent");
     world.end().await;
 }
 

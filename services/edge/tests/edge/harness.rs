@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         burst: Duration::from_millis(250),
         origin_connect_timeout: Duration::from_millis(500),
         origin_response_timeout: Duration::from_millis(500),
+        origin_ca_file: None,
+        allow_private_origins: true,
         object_bytes_max: "256 KiB".parse().unwrap(),
         plan_file,
         running: Running::default(),
@@ -218,6 +223,7 @@ pub(crate) fn response(fields: &str, body: &str) -> Saying {
 /// An origin server that says what the test wants, and remembers what it was asked.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
@@ -233,12 +239,20 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (script, log): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&seen));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(converse(stream, Arc::clone(&script), Arc::clone(&log)));
             }
         });
-        Self { address, seen, serving }
+        Self { address, connections, seen, serving }
+    }
+
+    /// How many connections were made to it.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn seen(&self) -> Vec<String> {

@@ -15,3 +15,4 @@ mod harness;
 mod lifecycle;
 #[cfg(test)]
 mod running;
+mod origins;

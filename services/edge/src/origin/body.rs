@@ -1,0 +1,92 @@
+//! Bodies that come over a connection: a silence that is too long is an error.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::{sync::watch, time::Sleep};
+
+/// Why a body ends before its end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the content was cut off: {0}")]
+    CutOff(Arc<hyper::Error>),
+    #[error("the visitor took the content too slowly for the others who wait for it")]
+    TooSlow,
+    #[error("the contract that paid for it is over")]
+    ContractOver,
+    #[error("nothing came for too long")]
+    Silence,
+    #[error("the fetch ended before the content")]
+    Lost,
+}
+
+/// A body that comes over a connection; a silence that is too long is an error.
+#[derive(Debug)]
+pub(crate) struct TimedBody {
+    inner: Incoming,
+    silence_max: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+    delimited: bool,
+    /// Told of each piece that is taken; let go with the body.
+    progress: Option<watch::Sender<()>>,
+}
+
+impl TimedBody {
+    /// A response's body. `delimited` says whether its end is told from its being cut off.
+    pub(super) fn of_response(inner: Incoming, silence_max: Duration, delimited: bool) -> Self {
+        Self { inner, silence_max, alarm: None, delimited, progress: None }
+    }
+
+    /// A request's body, which tells of its progress.
+    pub(super) fn of_request(
+        inner: Incoming,
+        silence_max: Duration,
+        progress: watch::Sender<()>,
+    ) -> Self {
+        Self { inner, silence_max, alarm: None, delimited: true, progress: Some(progress) }
+    }
+
+    /// True if its end can be told from its being cut off: only then it is known to be whole.
+    pub(crate) fn is_delimited(&self) -> bool {
+        self.delimited
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            self.alarm = None;
+            if let Some(progress) = &self.progress {
+                progress.send_replace(());
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::CutOff(Arc::new(error)))));
+        }
+        let silence_max = self.silence_max;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
+        match alarm.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Silence))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
