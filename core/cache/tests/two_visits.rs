@@ -13,15 +13,15 @@ const PAUSE: u64 = 3;
 fn headers(text: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in text.split('|').filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(": ").unwrap();
+        let (name, value) = line.split_once(": ").expect("a field has a value");
         let value = match value.strip_prefix('@') {
             Some(offset) => {
-                let offset: i64 = offset.parse().unwrap();
+                let offset: i64 = offset.parse().expect("an offset is a number");
                 http_date(Timestamp::from_seconds(FIRST.saturating_add_signed(offset)))
             }
-            None => HeaderValue::from_str(value).unwrap(),
+            None => HeaderValue::from_str(value).expect("a test has valid values"),
         };
-        headers.append(HeaderName::try_from(name).unwrap(), value);
+        headers.append(HeaderName::try_from(name).expect("a field name"), value);
     }
     headers
 }
@@ -30,7 +30,7 @@ fn headers(text: &str) -> HeaderMap {
 fn second(status: u16, first: (&str, &str), request: &str) -> &'static str {
     let at = Timestamp::from_seconds(FIRST);
     let times = Exchange { requested_at: at, received_at: at };
-    let status = StatusCode::from_u16(status).unwrap();
+    let status = StatusCode::from_u16(status).expect("a status");
     let (asked, answered) = (headers(first.0), headers(first.1));
     let rules = Rules::default();
     let Ok(policy) = storable(&Method::GET, &asked, status, &answered, &times, &rules) else {
