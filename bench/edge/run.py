@@ -72,10 +72,11 @@ class Bench:
         return server.start()
 
     def _certify(self):
-        """A certificate for the host, as NAME.pem and NAME.key, and both in one file."""
-        self.certificates.mkdir()
-        self.certificate = self.certificates / f"{HOST}.pem"
-        self.key = self.certificates / f"{HOST}.key"
+        """A certificate for the host and its key, in a folder of its name, and in one file."""
+        folder = self.certificates / HOST
+        folder.mkdir(parents=True)
+        self.certificate = folder / "fullchain.pem"
+        self.key = folder / "privkey.pem"
         self.certificate_and_key = self.folder / "both.pem"
         subprocess.run(
             [

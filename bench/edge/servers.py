@@ -18,7 +18,7 @@ HOST = "www.bench.example"
 FIRST_PORT = 21_100
 START_SECONDS = 60
 # Keys that a version of the edge may not have yet.
-NEWER_KEYS = ["allow_private_origins", "connections_per_prefix", "tls_listen", "certificates"]
+NEWER_KEYS = ["allow_private_origins", "connections_per_client", "certificates", "tls_port"]
 
 
 class Failed(Exception):
