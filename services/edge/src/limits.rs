@@ -39,6 +39,12 @@ pub const ORIGIN_ASIDE_FIRST: Duration = Duration::from_secs(1);
 pub const ORIGIN_ASIDE_MAX: Duration = Duration::from_secs(30);
 /// The most bytes of fields in a response head over HTTP/2, as RFC 9113 §6.5.2 counts them.
 pub const ORIGIN_HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// The most requests on one HTTP/2 connection to an origin; beyond it, another is made.
+pub const ORIGIN_HTTP2_STREAMS_MAX: usize = 64;
+/// What an origin may send ahead of a response's reader over HTTP/2, in bytes.
+pub const ORIGIN_HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all responses of a connection.
+pub const ORIGIN_HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How often an origin is asked whether it is still there, while HTTP/2 requests to it are open.
 pub const ORIGIN_PING_EVERY: Duration = Duration::from_secs(10);
 /// The most idle connections to one origin that each thread keeps.
@@ -151,6 +157,11 @@ const _: () = assert!(DISK_SCAN_BYTES.is_multiple_of(16));
 const _: () = assert!(ORIGIN_ASIDE_FIRST.as_secs() <= ORIGIN_ASIDE_MAX.as_secs());
 const _: () =
     assert!(ORIGIN_ASIDE_MAX.as_secs() <= ORIGIN_IDLE_MAX.as_secs(), "else it is forgotten");
+const _: () = assert!(
+    ORIGIN_HTTP2_STREAMS_MAX * ORIGIN_HTTP2_STREAM_WINDOW as usize
+        <= ORIGIN_HTTP2_CONNECTION_WINDOW as usize,
+    "else readers who take nothing stop all others"
+);
 const _: () = assert!(ORIGIN_SWEEP_EVERY.as_secs() < ORIGIN_IDLE_MAX.as_secs());
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);

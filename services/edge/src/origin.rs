@@ -21,6 +21,8 @@ mod tls;
 
 use std::{
     error::Error as _,
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -43,7 +45,7 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pool::{Connection, Key, Pool};
+use pool::{Connection, Key, Places, Pool, Stream};
 pub(crate) use tls::OriginTls;
 use tokio::{
     sync::watch,
@@ -168,10 +170,10 @@ impl Origins {
         let tries = order.len() + 1;
         let mut next = Some(request);
         let mut result = Err(FetchError::Unreachable);
-        for key in order.iter().cycle().take(tries) {
+        for (tried, key) in order.iter().cycle().take(tries).enumerate() {
             let Some(request) = next.take() else { break };
             self.pool.with_health(key, Instant::now(), |health| health.asked(Instant::now()));
-            let failure = match self.ask(key, request, head_max).await {
+            let failure = match self.ask(key, request, tried > 0, head_max).await {
                 Ok(response) => {
                     self.judge(key, !is_failing(response.status()), "it says that it cannot");
                     return Ok(response);
@@ -225,14 +227,16 @@ impl Origins {
     }
 
     /// Asks one origin: over kept connections as long as they turn out to be closed, then over a
-    /// new one.
+    /// new one; at once over a new one if it is `anew`.
     async fn ask(
         &self,
         key: &Key,
         mut request: Request<UpstreamBody>,
+        anew: bool,
         head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, Failure> {
-        while let Some(connection) = self.pool.take(key, Instant::now()) {
+        let kept = || if anew { None } else { self.pool.take(key, Instant::now()) };
+        while let Some(connection) = kept() {
             match self.send(key, connection, request, head_max).await {
                 Err(Failure { unsent: Some(unsent), .. }) => request = unsent,
                 // What happened to a kept connection says nothing of the origin, but a timeout.
@@ -268,17 +272,24 @@ impl Origins {
         let stream = TokioIo::new(stream);
         let failed = |error| ConnectError::Connect(std::io::Error::other(error));
         if h2 {
-            let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+            let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(limits::ORIGIN_HEADER_LIST_BYTES_MAX)
+                .initial_stream_window_size(limits::ORIGIN_HTTP2_STREAM_WINDOW)
+                .initial_connection_window_size(limits::ORIGIN_HTTP2_CONNECTION_WINDOW)
                 .keep_alive_interval(limits::ORIGIN_PING_EVERY)
                 .keep_alive_timeout(self.response_max)
                 .handshake(stream)
                 .await
                 .map_err(failed)?;
-            tokio::spawn(driver);
-            self.pool.keep_http2(key, sender.clone(), Instant::now());
-            return Ok(Connection::Http2(sender));
+            let places = Places::new();
+            let told = Arc::clone(&places);
+            tokio::spawn(poll_fn(move |cx| {
+                let ended = Pin::new(&mut driver).poll(cx);
+                told.limit(driver.current_max_send_streams());
+                ended
+            }));
+            return Ok(self.pool.keep_http2(key, sender, places, Instant::now()));
         }
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
@@ -297,30 +308,27 @@ impl Origins {
         request: Request<UpstreamBody>,
         head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, Failure> {
-        let response = match connection {
+        let (response, stream) = match connection {
             Connection::Http1(mut sender) => {
                 let response = answered(sender.try_send_request(request), head_max).await;
                 if response.is_ok() {
                     self.keep_when_idle(key, sender);
                 }
-                response
+                (response, None)
             }
-            Connection::Http2(mut sender) => match as_http2(request, &key.origin) {
-                Ok(request) => {
-                    let response = answered(sender.try_send_request(request), head_max).await;
-                    response.map_err(|failure| Failure {
-                        unsent: failure.unsent.map(as_http1),
-                        ..failure
-                    })
-                }
-                Err(error) => Err(Failure { error, unsent: None, counts: false }),
-            },
+            Connection::Http2(mut sender, stream) => {
+                let response = match as_http2(request, &key.origin) {
+                    Ok(request) => answered(sender.try_send_request(request), head_max).await,
+                    Err(error) => Err(Failure { error, unsent: None, counts: false }),
+                };
+                let back =
+                    |failure: Failure| Failure { unsent: failure.unsent.map(as_http1), ..failure };
+                (response.map_err(back), Some(stream))
+            }
         };
-        match response.map(|response| self.taken(key, response)) {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure { error, unsent: None, counts: true }),
-            Err(failure) => Err(failure),
-        }
+        let taken = |response| self.taken(key, response, stream);
+        let unsound = |error| Failure { error, unsent: None, counts: true };
+        response.and_then(|response| taken(response).map_err(unsound))
     }
 
     /// A response with a body that is timed, if its head is sound.
@@ -328,6 +336,7 @@ impl Origins {
         &self,
         key: &Key,
         response: Response<Incoming>,
+        stream: Option<Stream>,
     ) -> Result<Response<TimedBody>, FetchError> {
         let headers = response.headers();
         let chunked = headers.contains_key(TRANSFER_ENCODING);
@@ -343,7 +352,8 @@ impl Origins {
         let delimited = chunked
             || response.version() == Version::HTTP_2
             || http_body::Body::size_hint(response.body()).exact().is_some();
-        Ok(response.map(|body| TimedBody::of_response(body, self.response_max, delimited)))
+        let silence_max = self.response_max;
+        Ok(response.map(|body| TimedBody::of_response(body, silence_max, delimited, stream)))
     }
 
     /// Keeps the connection once the response has come whole.

@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{sync::watch, time::Sleep};
 
+use super::pool::Stream;
+
 /// Why a body ends before its end.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -34,14 +36,21 @@ pub(crate) struct TimedBody {
     silence_max: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     delimited: bool,
+    /// Its place on a connection that others share.
+    _stream: Option<Stream>,
     /// Told of each piece that is taken; let go with the body.
     progress: Option<watch::Sender<()>>,
 }
 
 impl TimedBody {
     /// A response's body. `delimited` says whether its end is told from its being cut off.
-    pub(super) fn of_response(inner: Incoming, silence_max: Duration, delimited: bool) -> Self {
-        Self { inner, silence_max, alarm: None, delimited, progress: None }
+    pub(super) fn of_response(
+        inner: Incoming,
+        silence_max: Duration,
+        delimited: bool,
+        stream: Option<Stream>,
+    ) -> Self {
+        Self { inner, silence_max, alarm: None, delimited, _stream: stream, progress: None }
     }
 
     /// A request's body, which tells of its progress.
@@ -50,7 +59,8 @@ impl TimedBody {
         silence_max: Duration,
         progress: watch::Sender<()>,
     ) -> Self {
-        Self { inner, silence_max, alarm: None, delimited: true, progress: Some(progress) }
+        let (alarm, progress) = (None, Some(progress));
+        Self { inner, silence_max, alarm, delimited: true, _stream: None, progress }
     }
 
     /// True if its end can be told from its being cut off: only then it is known to be whole.

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use headroom_units::{Origin, SiteId};
@@ -25,7 +28,28 @@ pub(super) struct Key {
 /// A connection that requests are sent on.
 pub(super) enum Connection {
     Http1(http1::SendRequest<UpstreamBody>),
-    Http2(http2::SendRequest<UpstreamBody>),
+    /// With what stands for the request on it, until its response has come whole.
+    Http2(http2::SendRequest<UpstreamBody>, Stream),
+}
+
+/// One request on a connection that many share.
+pub(super) type Stream = Arc<Places>;
+
+/// How many requests a connection takes at a time, as the origin says.
+#[derive(Debug)]
+pub(super) struct Places {
+    most: AtomicUsize,
+}
+
+impl Places {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { most: AtomicUsize::new(limits::ORIGIN_HTTP2_STREAMS_MAX) })
+    }
+
+    /// The origin takes so many.
+    pub(super) fn limit(&self, most: usize) {
+        self.most.store(most.min(limits::ORIGIN_HTTP2_STREAMS_MAX), Ordering::Relaxed);
+    }
 }
 
 /// The connections of one thread.
@@ -43,9 +67,40 @@ struct State {
 #[derive(Debug)]
 struct Slot {
     idle: Vec<(http1::SendRequest<UpstreamBody>, Instant)>,
-    http2: Option<http2::SendRequest<UpstreamBody>>,
+    http2: Vec<Shared>,
     health: Health,
     used: Instant,
+}
+
+/// A connection that many requests share.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<UpstreamBody>,
+    /// Held here, by what drives the connection, and by each request on it.
+    streams: Stream,
+    used: Instant,
+}
+
+impl Shared {
+    /// A place on it, if there is one. Visitors take their responses at their own pace: so few
+    /// share a connection that those who take nothing cannot use up its window.
+    fn place(&mut self, now: Instant) -> Option<Connection> {
+        // One reference is held here, and one by what drives the connection.
+        if Arc::strong_count(&self.streams) >= self.streams.most.load(Ordering::Relaxed) + 2 {
+            return None;
+        }
+        self.used = now;
+        Some(Connection::Http2(self.sender.clone(), Arc::clone(&self.streams)))
+    }
+
+    fn is_worth_keeping(&self, now: Instant) -> bool {
+        let busy = Arc::strong_count(&self.streams) > 2;
+        !self.sender.is_closed() && (busy || !is_old(self.used, now))
+    }
+}
+
+fn is_old(since: Instant, now: Instant) -> bool {
+    now.duration_since(since) >= limits::ORIGIN_IDLE_MAX
 }
 
 impl Pool {
@@ -54,15 +109,13 @@ impl Pool {
         let mut state = self.lock();
         let slot = state.slots.get_mut(key)?;
         slot.used = now;
-        if let Some(sender) = &slot.http2 {
-            if sender.is_ready() {
-                return Some(Connection::Http2(sender.clone()));
-            }
-            slot.http2 = None;
+        slot.http2.retain(|shared| shared.sender.is_ready());
+        if let Some(place) = slot.http2.iter_mut().find_map(|shared| shared.place(now)) {
+            return Some(place);
         }
         // The one used last is the least likely to be closed under the request.
         while let Some((sender, since)) = slot.idle.pop() {
-            if sender.is_ready() && now.duration_since(since) < limits::ORIGIN_IDLE_MAX {
+            if sender.is_ready() && !is_old(since, now) {
                 return Some(Connection::Http1(sender));
             }
         }
@@ -84,16 +137,19 @@ impl Pool {
         self.sweep_from_now_on(&mut state);
     }
 
-    /// Keeps a connection that many requests share.
+    /// Keeps a new connection that many requests share, and gives the first place on it.
     pub(super) fn keep_http2(
         self: &Arc<Self>,
         key: &Key,
         sender: http2::SendRequest<UpstreamBody>,
+        streams: Stream,
         now: Instant,
-    ) {
+    ) -> Connection {
+        let first = Connection::Http2(sender.clone(), Arc::clone(&streams));
         let mut state = self.lock();
-        state.slot(key, now).http2 = Some(sender);
+        state.slot(key, now).http2.push(Shared { sender, streams, used: now });
         self.sweep_from_now_on(&mut state);
+        first
     }
 
     /// Looks at, and changes, what is known of an origin's health.
@@ -132,13 +188,11 @@ async fn sweep(pool: Weak<Pool>) {
         tokio::time::sleep(limits::ORIGIN_SWEEP_EVERY).await;
         let Some(pool) = pool.upgrade() else { return };
         let (mut state, now) = (pool.lock(), Instant::now());
-        let idle = |since: Instant| now.duration_since(since) >= limits::ORIGIN_IDLE_MAX;
         state.slots.retain(|_, slot| {
-            slot.idle.retain(|(sender, since)| !sender.is_closed() && !idle(*since));
+            slot.idle.retain(|(sender, since)| !sender.is_closed() && !is_old(*since, now));
             slot.idle.shrink_to(slot.idle.len().saturating_mul(2));
-            let http2 = slot.http2.take();
-            slot.http2 = http2.filter(|sender| !sender.is_closed() && !idle(slot.used));
-            !idle(slot.used) || !slot.idle.is_empty() || slot.http2.is_some()
+            slot.http2.retain(|shared| shared.is_worth_keeping(now));
+            !is_old(slot.used, now) || !slot.idle.is_empty() || !slot.http2.is_empty()
         });
         if state.slots.is_empty() {
             state.sweeping = false;
@@ -151,7 +205,7 @@ impl State {
     fn slot(&mut self, key: &Key, now: Instant) -> &mut Slot {
         let slot = self.slots.entry(key.clone()).or_insert_with(|| Slot {
             idle: Vec::new(),
-            http2: None,
+            http2: Vec::new(),
             health: Health::default(),
             used: now,
         });

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -29,6 +29,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::harness::{OWN, Origin, SHOP, Saying, World, config, nowhere, plan, response};
 
+/// More than the buffers between an origin and a visitor hold.
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 16 * 1024 * 1024].into());
 const NO_STORE: &str = "Cache-Control: no-store";
 
 /// A certificate authority whose root the edge is told to believe.
@@ -125,8 +127,13 @@ async fn serve(stream: TlsStream<TcpStream>) {
             let authority = request.uri().authority().map(ToString::to_string);
             let (version, path) = (request.version(), request.uri().path().to_owned());
             let said = format!("{version:?} authority {authority:?} host {host:?} {path}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let mut response = http::Response::new(Full::new(Bytes::from(said)));
+            let large = path.starts_with("/large");
+            if !large {
+                // Long enough for others to come meanwhile.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let body = if large { LARGE.clone() } else { Bytes::from(said) };
+            let mut response = http::Response::new(Full::new(body));
             response.headers_mut().insert("cache-control", "max-age=60".parse().unwrap());
             Ok::<_, std::convert::Infallible>(response)
         });
@@ -207,6 +214,29 @@ async fn http_2_is_spoken_if_the_origin_can() {
     }
     assert_eq!(origin.connections(), 1, "all share one");
     assert!(world.get(OWN, "/7").await.cache().contains("hit"), "its end is known");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn readers_who_take_nothing_do_not_stop_others() {
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(authority.certificate("127.0.0.1", 2100), &["h2"]).await;
+    let config = EdgeConfig { threads: 1, ..authority.config() };
+    let world = world(config, &[&origin.url()]).await;
+    assert_eq!(world.get(OWN, "/first").await.status, 200);
+    let mut stalled = Vec::new();
+    for number in 0..80 {
+        let mut visitor = TcpStream::connect(world.address).await.unwrap();
+        let request = format!("GET /large/{number} HTTP/1.1\r\nHost: {OWN}\r\n\r\n");
+        visitor.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        visitor.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stalled.push(visitor);
+    }
+    assert_eq!(world.get(OWN, "/other").await.status, 200);
+    assert_eq!(origin.connections(), 2, "one is full");
+    drop(stalled);
     world.end().await;
 }
 
@@ -337,8 +367,7 @@ async fn silence_at_each_step_ends() {
     let request = format!("{head}Content-Length: {}\r\n\r\n{much}", much.len());
     let (mut reading, mut writing) = stream.split();
     let mut answer = Vec::new();
-    let send =
-        async { drop(tokio::io::AsyncWriteExt::write_all(&mut writing, request.as_bytes()).await) };
+    let send = async { drop(writing.write_all(request.as_bytes()).await) };
     let receive = async { drop(reading.read_to_end(&mut answer).await) };
     tokio::select! {
         _ = async { tokio::join!(send, receive) } => {}
