@@ -166,6 +166,7 @@ mod tests {
             origin_response_timeout: Duration::ZERO,
             object_bytes_max: "64 KiB".parse().unwrap(),
             plan_file: None,
+            visitors: crate::VisitorConfig::default(),
         })
         .unwrap()
     }

@@ -9,13 +9,7 @@
 //!
 //! It does not judge methods, targets, names or values; hyper and [`crate::proxy`] do.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use memchr::memchr;
 
 use crate::limits::CHUNK_DIGITS_MAX;
 
@@ -31,6 +25,8 @@ pub(crate) struct Guard {
     /// The last byte of the line in progress, and how long it is.
     last: u8,
     length: usize,
+    /// How many heads came to their end.
+    heads: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +36,22 @@ enum State {
     /// In content; so many bytes are left.
     Content(u64),
     /// In the line with the size of the next chunk.
-    ChunkSize { size: u64, digits: u8, extension: bool },
+    ChunkSize { size: u64, digits: u8, part: SizePart },
     /// In a chunk; so many bytes are left, with the line end behind it.
     Chunk(u64),
     /// Behind the last chunk.
     Trailers,
     /// A rule was broken: hyper closes the connection.
     Refused,
+}
+
+/// Where in the line with a chunk's size it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SizePart {
+    Digits,
+    Extension,
+    /// Behind the carriage return.
+    End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,7 @@ impl Default for State {
 
 impl State {
     const HEAD: Self = Self::Head { begun: false, framing: Framing::None };
-    const CHUNK_SIZE: Self = Self::ChunkSize { size: 0, digits: 0, extension: false };
+    const CHUNK_SIZE: Self = Self::ChunkSize { size: 0, digits: 0, part: SizePart::Digits };
 }
 
 impl Guard {
@@ -74,13 +79,28 @@ impl Guard {
         while at < bytes.len() {
             at += match self.state {
                 State::Head { begun, framing } => self.head(&mut bytes[at..], begun, framing),
-                State::Trailers => self.trailers(&bytes[at..]),
+                State::Trailers => self.trailers(&mut bytes[at..]),
                 State::ChunkSize { .. } => self.chunk_size(&mut bytes[at..]),
                 State::Content(left) => self.skip(bytes.len() - at, left, State::HEAD),
                 State::Chunk(left) => self.skip(bytes.len() - at, left, State::CHUNK_SIZE),
                 State::Refused => return,
             };
         }
+    }
+
+    /// True within a head, or the size of a chunk: the visitor has begun to say something.
+    pub(crate) fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head { begun: true, .. }) || self.length > 0
+    }
+
+    /// How many heads came to their end.
+    pub(crate) fn heads(&self) -> u32 {
+        self.heads
+    }
+
+    /// True between two requests.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::HEAD && self.length == 0
     }
 
     fn skip(&mut self, available: usize, left: u64, then: State) -> usize {
@@ -93,9 +113,18 @@ impl Guard {
         usize::try_from(taken).unwrap_or(available)
     }
 
-    /// Reads one line of a head, or its beginning.
+    /// Reads the lines of a head as far as they go without a decision, then one more.
     fn head(&mut self, bytes: &mut [u8], begun: bool, framing: Framing) -> usize {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let passed = if begun && self.length == 0 { harmless(bytes) } else { 0 };
+        if passed == bytes.len() {
+            return passed;
+        }
+        passed + self.line(&mut bytes[passed..], begun, framing)
+    }
+
+    /// Reads one line of a head, or its beginning.
+    fn line(&mut self, bytes: &mut [u8], begun: bool, framing: Framing) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else {
             return self.keep(bytes);
         };
         let (line, length, last) = if self.length == 0 {
@@ -111,6 +140,9 @@ impl Guard {
         };
         self.line.clear();
         self.length = 0;
+        if length <= 1 && begun {
+            self.heads = self.heads.wrapping_add(1);
+        }
         self.state = next.unwrap_or_else(|| {
             bytes[end] = 0;
             State::Refused
@@ -118,12 +150,16 @@ impl Guard {
         end + 1
     }
 
-    fn trailers(&mut self, bytes: &[u8]) -> usize {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+    fn trailers(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else {
             return self.keep(bytes);
         };
         self.keep(&bytes[..end]);
-        if self.length <= 1 {
+        if self.last != b'\r' || self.length == 0 {
+            // hyper goes on where a lone line feed stands: the two would disagree on the end.
+            bytes[end] = 0;
+            self.state = State::Refused;
+        } else if self.length == 1 {
             self.state = State::HEAD;
         }
         self.line.clear();
@@ -131,20 +167,27 @@ impl Guard {
         end + 1
     }
 
+    /// Reads one byte of `1*HEXDIG [ ";" chunk-ext ] CRLF` (RFC 9112 §7.1). The white space that
+    /// is allowed before an extension is not let through: nobody sends it in good faith.
     fn chunk_size(&mut self, bytes: &mut [u8]) -> usize {
-        let State::ChunkSize { size, digits, extension } = self.state else { return 0 };
-        let digit = char::from(bytes[0]).to_digit(16).filter(|_| !extension);
-        let next = match (bytes[0], digit) {
-            (_, Some(digit)) if digits < CHUNK_DIGITS_MAX => {
-                let size = size << 4 | u64::from(digit);
-                Some(State::ChunkSize { size, digits: digits + 1, extension })
+        let State::ChunkSize { size, digits, part } = self.state else { return 0 };
+        let digit = char::from(bytes[0]).to_digit(16).filter(|_| part == SizePart::Digits);
+        let then = |part| Some(State::ChunkSize { size, digits, part });
+        let next = match (bytes[0], part) {
+            _ if digit.is_none() && digits == 0 => None,
+            (_, SizePart::Digits) if digit.is_some() => {
+                (digits < CHUNK_DIGITS_MAX).then(|| State::ChunkSize {
+                    size: size << 4 | u64::from(digit.unwrap_or(0)),
+                    digits: digits + 1,
+                    part,
+                })
             }
-            (_, Some(_)) => None,
-            (b'\n', _) if digits == 0 => None,
-            (b'\n', _) if size == 0 => Some(State::Trailers),
-            (b'\n', _) => size.checked_add(2).map(State::Chunk),
-            _ if digits == 0 => None,
-            _ => Some(State::ChunkSize { size, digits, extension: true }),
+            (b'\n', SizePart::End) if size == 0 => Some(State::Trailers),
+            (b'\n', SizePart::End) => size.checked_add(2).map(State::Chunk),
+            (b'\n', _) | (_, SizePart::End) => None,
+            (b'\r', _) => then(SizePart::End),
+            (b';', _) | (_, SizePart::Extension) => then(SizePart::Extension),
+            _ => None,
         };
         self.state = next.unwrap_or_else(|| {
             bytes[0] = 0;
@@ -161,6 +204,23 @@ impl Guard {
         self.last = bytes.last().copied().unwrap_or(self.last);
         bytes.len()
     }
+}
+
+/// How many bytes of whole lines at the beginning of `bytes` decide nothing: fields that are not
+/// about framing, well ended. Almost every line is such a one, so this is the fast way.
+fn harmless(bytes: &[u8]) -> usize {
+    let mut passed = 0;
+    while let Some(first) = bytes.get(passed) {
+        // The first letters of the framing fields, a folded line, and the end of the head.
+        if matches!(first, b'c' | b'C' | b't' | b'T' | b' ' | b'\t' | b'\r' | b'\n') {
+            break;
+        }
+        match memchr(b'\n', &bytes[passed..]) {
+            Some(end) if bytes[passed + end - 1] == b'\r' => passed += end + 1,
+            _ => break,
+        }
+    }
+    passed
 }
 
 /// What follows a line of a head, given without its line feed; `None` if it breaks a rule.
@@ -216,62 +276,6 @@ fn framing_name(line: &[u8]) -> Option<(Framing, &[u8])> {
         b'c' | b'C' => named(b"content-length").map(|value| (Framing::Length(0), value)),
         b't' | b'T' => named(b"transfer-encoding").map(|value| (Framing::Chunked, value)),
         _ => None,
-    }
-}
-
-/// A connection whose requests pass a [`Guard`].
-#[derive(Debug)]
-pub(crate) struct Guarded<T> {
-    inner: T,
-    guard: Guard,
-}
-
-impl<T> Guarded<T> {
-    pub(crate) fn new(inner: T) -> Self {
-        Self { inner, guard: Guard::default() }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.guard.inspect(&mut buf.filled_mut()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }
 

@@ -23,15 +23,17 @@
 //!
 //! It leaves to others: what a plan says and what a share is (`headroom-steer`), what may be
 //! stored and used (`headroom-cache`), which visitors come (`headroom-dns`), what is charged (the
-//! exchange). It speaks HTTP/1.1 in the clear so far.
+//! exchange). It speaks HTTP/1.1 and HTTP/2, in the clear and over TLS.
 
 mod body;
 mod cache;
 mod config;
+mod connection;
 mod control;
 mod error;
 mod fetch;
 mod fill;
+mod frames;
 mod guard;
 pub mod limits;
 mod listen;
@@ -39,12 +41,17 @@ mod meter;
 mod metrics;
 mod origin;
 mod proxy;
+mod pulse;
 mod report;
 mod request;
 mod respond;
+mod socket;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod upgrade;
+mod visitors;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -53,28 +60,33 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-pub use config::EdgeConfig;
+pub use config::{EdgeConfig, VisitorConfig};
 use control::Control;
 pub use error::EdgeError;
 use fill::Fills;
 use headroom_bus::Bus;
 use headroom_planfile as planfile;
 use http::HeaderValue;
+use listen::Doors;
 use meter::ThreadMeter;
 pub use metrics::Metrics;
 use origin::Origins;
 use prometheus_client::registry::Registry;
 use proxy::{Shared, Worker};
+use pulse::Times;
 use table::Table;
+use tls::Tls;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use visitors::Visitors;
 
 /// An edge whose sockets are bound and which knows its last plan.
 #[derive(Debug)]
 pub struct Edge {
     config: EdgeConfig,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<Vec<TcpListener>>,
+    tls_addresses: Vec<SocketAddr>,
+    doors: Vec<Doors>,
     shared: Arc<Shared>,
     threads: Vec<Arc<ThreadMeter>>,
     control: Control,
@@ -100,11 +112,11 @@ impl Edge {
         metrics: &Metrics,
     ) -> Result<Self, EdgeError> {
         config.check()?;
-        let listeners = listen::bind(&config.listen, config.threads)?;
-        let addresses = listeners.first().into_iter().flatten().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<Vec<_>, _>>();
-        let addresses =
-            addresses.map_err(|source| EdgeError::Listen { address: config.listen[0], source })?;
+        let connections_max = visitors::connections_max();
+        let clear = listen::bind(&config.listen, config.threads)?;
+        let tls = listen::bind(&config.visitors.tls_listen, config.threads)?;
+        let (addresses, tls_addresses) = (local_addresses(&clear), local_addresses(&tls));
+        let doors = clear.into_iter().zip(tls).map(|(clear, tls)| Doors { clear, tls }).collect();
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {
@@ -115,11 +127,14 @@ impl Edge {
             via,
             object_bytes_max: config.object_bytes_max.count(),
             follow_max: config.origin_connect_timeout + config.origin_response_timeout,
+            visitors: Arc::new(Visitors::new(connections_max, config.visitors.per_client_max)),
+            tls: config.visitors.certificates.clone().map(Tls::new).transpose()?.map(Arc::new),
+            times: times(&config),
         });
         let threads: Vec<Arc<ThreadMeter>> = (0..config.threads).map(|_| Arc::default()).collect();
         let (edge, plan_file) = (config.id.clone(), config.plan_file.clone());
         let control = Control::new(edge, Arc::clone(&shared), threads.clone(), plan_file, bus);
-        Ok(Self { config, addresses, listeners, shared, threads, control })
+        Ok(Self { config, addresses, tls_addresses, doors, shared, threads, control })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -128,23 +143,29 @@ impl Edge {
         &self.addresses
     }
 
+    /// Where it listens for TLS, with the ports that were chosen.
+    #[must_use]
+    pub fn local_tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
+    }
+
     /// Serves until `stop`; then accepts no more, lets the requests in flight end within
     /// [`limits::DRAIN_MAX`], and sends the last meters. Ends also if it is dropped.
     ///
     /// # Errors
     /// If a thread cannot be started or is lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EdgeError> {
-        let Self { config, listeners, shared, threads, mut control, .. } = self;
+        let Self { config, doors, shared, threads, mut control, .. } = self;
         let stop_serving = stop.child_token();
         let _stop_when_dropped = stop_serving.clone().drop_guard();
         let mut serving = Vec::new();
-        for (listeners, counts) in listeners.into_iter().zip(threads) {
+        for (doors, counts) in doors.into_iter().zip(threads) {
             let worker = Arc::new(Worker {
                 shared: Arc::clone(&shared),
                 counts,
                 origins: Origins::new(&config),
             });
-            serving.push(start(&config, worker, listeners, stop_serving.clone())?);
+            serving.push(start(&config, worker, doors, stop_serving.clone())?);
         }
         let served = CancellationToken::new();
         let all_served = async {
@@ -155,9 +176,35 @@ impl Edge {
             served.cancel();
             result
         };
-        let (result, ()) = tokio::join!(all_served, control.run(&served));
+        let certificates = async {
+            if let Some(tls) = &shared.tls {
+                tls.keep(&served, |count| shared.metrics.count_certificates(count)).await;
+            }
+        };
+        let (result, (), ()) = tokio::join!(all_served, control.run(&served), certificates);
         control.finish();
         result
+    }
+}
+
+/// Where the listeners of each thread listen.
+fn local_addresses(by_thread: &[Vec<TcpListener>]) -> Vec<SocketAddr> {
+    let first = by_thread.first().into_iter().flatten();
+    first.filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+/// How long visitors are waited for.
+fn times(config: &EdgeConfig) -> Times {
+    let visitors = &config.visitors;
+    // An origin may be asked several times for one request.
+    let origin = (config.origin_connect_timeout + config.origin_response_timeout) * 4;
+    Times {
+        opening: limits::OPENING_MAX.min(visitors.head_timeout),
+        head: visitors.head_timeout,
+        idle: visitors.idle_timeout,
+        send: visitors.send_timeout,
+        stalled: origin.max(visitors.idle_timeout),
+        tunnel: limits::TUNNEL_SILENCE_MAX,
     }
 }
 
@@ -179,7 +226,7 @@ fn last_table(config: &EdgeConfig) -> Table {
 fn start(
     config: &EdgeConfig,
     worker: Arc<Worker>,
-    listeners: Vec<TcpListener>,
+    doors: Doors,
     stop: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, EdgeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -192,7 +239,7 @@ fn start(
         .spawn(move || {
             // One thread that is lost ends the others: an edge does not serve with half a heart.
             let _stop_all = stop.clone().drop_guard();
-            match runtime.block_on(listen::serve(worker, listeners, stop)) {
+            match runtime.block_on(listen::serve(worker, doors, stop)) {
                 Ok(()) => drop(tell.send(())),
                 Err(error) => tracing::error!(%error, "a thread cannot serve"),
             }

@@ -207,7 +207,11 @@ pub(crate) struct TimedBody {
 }
 
 impl TimedBody {
-    fn new(inner: Incoming, silence_max: Duration, sending: Option<oneshot::Sender<()>>) -> Self {
+    pub(crate) fn new(
+        inner: Incoming,
+        silence_max: Duration,
+        sending: Option<oneshot::Sender<()>>,
+    ) -> Self {
         Self { inner, silence_max, alarm: None, _sending: sending }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use headroom_cache::Scheme;
 use headroom_units::Authority;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
@@ -10,7 +11,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError};
+use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError, request};
 
 /// What the cache did for a request (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -92,8 +93,13 @@ fn closing(mut response: Response<EdgeBody>) -> Response<EdgeBody> {
 }
 
 /// Sends a visitor who is over the share to the purchaser's own name.
-pub(crate) fn redirect(fallback: &Authority, target: &PathAndQuery) -> Response<EdgeBody> {
-    let location = format!("http://{fallback}{target}");
+pub(crate) fn redirect(
+    scheme: Scheme,
+    fallback: &Authority,
+    target: &PathAndQuery,
+) -> Response<EdgeBody> {
+    let scheme = request::scheme_name(scheme);
+    let location = format!("{scheme}://{fallback}{target}");
     // A target that came in a request head can stand in a response head.
     let Ok(location) = HeaderValue::from_bytes(location.as_bytes()) else {
         return Refusal::Bad("the target has characters that are not allowed").response();
@@ -149,7 +155,10 @@ mod tests {
     #[test]
     fn a_redirect_keeps_path_and_query() {
         let fallback = "origin.shop.example:8080".parse().unwrap();
-        let response = redirect(&fallback, &PathAndQuery::from_static("//a/b?c=d&e=%20"));
+        let target = PathAndQuery::from_static("//a/b?c=d&e=%20");
+        let secure = redirect(Scheme::Https, &fallback, &target);
+        assert!(secure.headers()[LOCATION].to_str().unwrap().starts_with("https://origin.shop"));
+        let response = redirect(Scheme::Http, &fallback, &target);
         assert_eq!(response.status(), 307);
         assert_eq!(response.headers()[LOCATION], "http://origin.shop.example:8080//a/b?c=d&e=%20");
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");

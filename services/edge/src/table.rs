@@ -61,6 +61,11 @@ impl ServedSite {
     pub(crate) fn is_operators(&self) -> bool {
         self.operator
     }
+
+    /// True if visitors may change to another protocol with its origin.
+    pub(crate) fn may_upgrade(&self) -> bool {
+        false
+    }
 }
 
 /// What admission said of a request.

@@ -12,7 +12,7 @@ use headroom_bus::{
     Bus, Subscription,
     subjects::{METERS, PLAN},
 };
-use headroom_edge::{Edge, EdgeConfig, EdgeError};
+use headroom_edge::{Edge, EdgeConfig, EdgeError, VisitorConfig};
 use headroom_steer::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site};
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 use headroom_wire::{MeterReport, PlanDocument};
@@ -50,6 +50,7 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         origin_response_timeout: Duration::from_millis(500),
         object_bytes_max: "256 KiB".parse().unwrap(),
         plan_file,
+        visitors: VisitorConfig::default(),
     }
 }
 
