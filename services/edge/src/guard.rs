@@ -343,4 +343,158 @@ mod tests {
         assert!(passes(&format!("GET /{long} HTTP/1.1\r\nA: {long}\r\n\r\n")));
         assert!(!passes(&format!("GET / HTTP/1.1\r\nA: {long}\n\r\n")));
     }
+
+    mod against_a_simple_reader {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// What a reader that has all bytes at hand says: `None` if it refuses them.
+        fn read(mut rest: &[u8]) -> Option<()> {
+            while !rest.is_empty() {
+                rest = request(rest)?;
+            }
+            Some(())
+        }
+
+        /// Takes a line off; what has no end is not judged.
+        fn line<'b>(rest: &mut &'b [u8]) -> Option<Option<&'b [u8]>> {
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                *rest = &[];
+                return Some(None);
+            };
+            let line = rest[..end].strip_suffix(b"\r");
+            *rest = &rest[end + 1..];
+            line.map(Some)
+        }
+
+        fn request(mut rest: &[u8]) -> Option<&[u8]> {
+            let (mut length, mut coding) = (None, None);
+            let mut first = true;
+            loop {
+                let Some(text) = line(&mut rest)? else { return Some(&[]) };
+                if text.is_empty() && first {
+                    return Some(rest);
+                }
+                if text.is_empty() {
+                    break;
+                }
+                if first {
+                    first = false;
+                    continue;
+                }
+                if text[0] == b' ' || text[0] == b'\t' {
+                    return None;
+                }
+                let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+                if let Some(value) = text.strip_prefix("content-length:") {
+                    let value = value.trim_matches([' ', '\t']);
+                    let digits = !value.is_empty() && value.bytes().all(|at| at.is_ascii_digit());
+                    let value: u64 = value.parse().ok().filter(|_| digits)?;
+                    (length.replace(value).is_none() && coding.is_none()).then_some(())?;
+                }
+                if let Some(value) = text.strip_prefix("transfer-encoding:") {
+                    (value.trim_matches([' ', '\t']) == "chunked").then_some(())?;
+                    (coding.replace(()).is_none() && length.is_none()).then_some(())?;
+                }
+            }
+            if coding.is_some() {
+                return chunks(rest);
+            }
+            let length = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
+            Some(&rest[length.min(rest.len())..])
+        }
+
+        fn chunks(mut rest: &[u8]) -> Option<&[u8]> {
+            loop {
+                let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                    // Half a size: only what it begins with can be wrong.
+                    return size(rest, false).map(|_| &[][..]);
+                };
+                let size = size(&rest[..end], true)?;
+                rest = &rest[end + 1..];
+                if size == 0 {
+                    break;
+                }
+                let size = usize::try_from(size.checked_add(2)?).unwrap_or(usize::MAX);
+                rest = &rest[size.min(rest.len())..];
+                if rest.is_empty() {
+                    return Some(rest);
+                }
+            }
+            loop {
+                let Some(text) = line(&mut rest)? else { return Some(&[]) };
+                if text.is_empty() {
+                    return Some(rest);
+                }
+            }
+        }
+
+        /// The size in a line, with its carriage return if it is whole.
+        fn size(line: &[u8], whole: bool) -> Option<u64> {
+            let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let (digits, rest) = line.split_at(digits);
+            if digits.len() > usize::from(CHUNK_DIGITS_MAX) {
+                return None;
+            }
+            if digits.is_empty() {
+                return (!whole && rest.is_empty()).then_some(0);
+            }
+            let returns = rest.iter().position(|byte| *byte == b'\r');
+            let ends = returns.is_some_and(|at| at + 1 == rest.len());
+            if whole && !ends || returns.is_some() && !ends {
+                return None;
+            }
+            if !matches!(rest.first(), None | Some(b'\r' | b';')) {
+                return None;
+            }
+            u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+        }
+
+        fn fragment() -> impl Strategy<Value = &'static str> {
+            prop::sample::select(vec![
+                "GET / HTTP/1.1\r\n",
+                "POST / HTTP/1.1\r\n",
+                "Host: a.example\r\n",
+                "Content-Length: 5\r\n",
+                "content-length:0\r\n",
+                "Content-Length: 5, 5\r\n",
+                "Content-Length: +1\r\n",
+                "Transfer-Encoding: chunked\r\n",
+                "TRANSFER-ENCODING:\tCHUNKED \r\n",
+                "Transfer-Encoding: gzip\r\n",
+                "Content-Type: x\r\n",
+                "Transfer: x\r\n",
+                " folded\r\n",
+                "\tfolded\r\n",
+                "\r\n",
+                "\r\n\r\n",
+                "\n",
+                "\r",
+                "\0",
+                "0",
+                "5",
+                "a",
+                ";",
+                ";x=\"y\"",
+                " ",
+                "hello",
+                "0\r\n\r\n",
+                "5\r\nhello\r\n",
+                "ffffffffffffffff\r\n",
+                "11111111111111111",
+            ])
+        }
+
+        proptest! {
+            #[test]
+            fn the_guard_says_the_same(parts in prop::collection::vec(fragment(), 0..24), size in 1..40_usize) {
+                let mut bytes = parts.concat().into_bytes();
+                let expected = read(&bytes).is_some();
+                let mut guard = Guard::default();
+                bytes.chunks_mut(size).for_each(|piece| guard.inspect(piece));
+                prop_assert_eq!(guard.state != State::Refused, expected, "{:?}", parts.concat());
+            }
+        }
+    }
 }

@@ -40,6 +40,7 @@ mod listen;
 mod meter;
 mod metrics;
 mod origin;
+mod pace;
 mod proxy;
 mod pulse;
 mod report;

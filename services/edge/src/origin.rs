@@ -28,10 +28,10 @@ use hyper_util::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Sleep, timeout},
+    time::{Instant, Sleep, timeout},
 };
 
-use crate::{EdgeConfig, limits};
+use crate::{EdgeConfig, limits, pace::Pace};
 
 /// What is sent to an origin as a body.
 type UpstreamBody = Either<Empty<Bytes>, TimedBody>;
@@ -202,6 +202,8 @@ pub(crate) struct TimedBody {
     inner: Incoming,
     silence_max: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// How slow a visitor may be; an origin may only not be silent.
+    pace: Option<Pace>,
     /// Let go with the body, which tells the other side that it was sent.
     _sending: Option<oneshot::Sender<()>>,
 }
@@ -212,7 +214,8 @@ impl TimedBody {
         silence_max: Duration,
         sending: Option<oneshot::Sender<()>>,
     ) -> Self {
-        Self { inner, silence_max, alarm: None, _sending: sending }
+        let pace = sending.is_some().then(|| Pace::new(silence_max));
+        Self { inner, silence_max, alarm: None, pace, _sending: sending }
     }
 }
 
@@ -226,9 +229,16 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.alarm = None;
+            if let (Some(pace), Some(Ok(frame))) = (&mut self.pace, &frame) {
+                pace.came(frame.data_ref().map_or(0, Bytes::len), Instant::now());
+            }
+            // RFC 9110 §6.5.1: trailers are not passed on.
+            let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::CutOff)));
         }
         let silence_max = self.silence_max;
+        let pace = self.pace.as_mut().map(|pace| pace.wait(Instant::now()));
+        let silence_max = pace.map_or(silence_max, |pace| pace.min(silence_max));
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
         match alarm.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Silence))),

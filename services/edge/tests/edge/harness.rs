@@ -33,6 +33,8 @@ pub(crate) const CONTRACT: ContractId = ContractId::new(1);
 pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) address: SocketAddr,
+    /// Where it listens for TLS, if it does.
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) registry: Registry,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), EdgeError>>,
@@ -64,14 +66,22 @@ impl World {
         let (bus, mut registry) = (Bus::in_process(), Registry::default());
         let edge = Edge::bind(config, &bus, &mut registry).unwrap();
         let address = edge.local_addresses()[0];
+        let tls_address = edge.local_tls_addresses().first().copied();
         let stop = CancellationToken::new();
         let running = tokio::spawn(edge.run(stop.clone()));
-        Self { bus, address, registry, stop, running, generation: 0 }
+        Self { bus, address, tls_address, registry, stop, running, generation: 0 }
     }
 
     /// An edge whose sites both have their origin at `origin`.
     pub(crate) async fn before(origin: &Origin) -> Self {
         let mut world = Self::start();
+        world.plan(plan(origin.address)).await;
+        world
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn before_with(config: EdgeConfig, origin: &Origin) -> Self {
+        let mut world = Self::start_with(config);
         world.plan(plan(origin.address)).await;
         world
     }
