@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn who_never_says_what_it_wants_is_cut_off() {
-        let opening = |tick| Sample { stage: Stage::Opening, moved: tick.into(), ..BETWEEN };
+        let opening = |tick: u32| Sample { stage: Stage::Opening, moved: tick.into(), ..BETWEEN };
         assert_eq!(told(opening), Some((5, Order::Cut)));
     }
 
@@ -450,19 +450,19 @@ mod tests {
         assert_eq!(told(|_| BETWEEN), Some((21, Order::Drain)));
         assert_eq!(told(|_| Sample { open: 1, ..BETWEEN }), None, "the origin takes its time");
         let h2 = Sample { stage: Stage::Http2, awaits_request: false, ..BETWEEN };
-        assert_eq!(told(|tick| Sample { moved: tick.into(), ..h2 }), Some((21, Order::Drain)));
+        assert_eq!(told(|tick: u32| Sample { moved: tick.into(), ..h2 }), Some((21, Order::Drain)));
         assert_eq!(told(|_| Sample { open: 1, ..h2 }), Some((51, Order::Cut)));
         assert_eq!(told(|tick| Sample { open: 1, progress: tick, ..h2 }), None);
         let tunnel = Sample { stage: Stage::Tunnel, ..BETWEEN };
         assert_eq!(told(|_| tunnel), Some((61, Order::Cut)));
-        assert_eq!(told(|tick| Sample { moved: tick.into(), ..tunnel }), None);
+        assert_eq!(told(|tick: u32| Sample { moved: tick.into(), ..tunnel }), None);
     }
 
     #[test]
     fn who_takes_nothing_is_cut_off() {
         let stuck = Sample { stuck: true, open: 1, ..BETWEEN };
         assert_eq!(told(|_| stuck), Some((16, Order::Cut)));
-        assert_eq!(told(|tick| Sample { taken: tick.into(), ..stuck }), None);
+        assert_eq!(told(|tick: u32| Sample { taken: tick.into(), ..stuck }), None);
     }
 
     #[test]

@@ -63,19 +63,11 @@ fn check_target(uri: &Uri, scheme: Scheme, authority: &str) -> Result<(), Refusa
     match uri.authority() {
         None if uri.path().starts_with('/') => Ok(()),
         None => Err(Refusal::Bad("the target is not served")),
-        Some(_) if uri.scheme_str() != Some(scheme_name(scheme)) => {
+        Some(_) if uri.scheme_str() != Some(scheme.as_str()) => {
             Err(Refusal::Bad("the target's scheme is not served"))
         }
         Some(target) if target.as_str().eq_ignore_ascii_case(authority) => Ok(()),
         Some(_) => Err(Refusal::Bad("the target and the Host disagree")),
-    }
-}
-
-/// A scheme as it stands in a URI.
-pub(crate) fn scheme_name(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
     }
 }
 
@@ -153,7 +145,7 @@ pub(crate) fn upstream_head(
     }
     headers.insert(HOST, HeaderValue::try_from(host.as_str()).map_err(malformed)?);
     join_cookies(&mut headers);
-    let (peer, scheme) = (peer.address.to_canonical(), scheme_name(peer.scheme));
+    let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
     let forwarded = match peer {
         IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto={scheme}"),
         IpAddr::V6(_) => format!("for=\"[{peer}]\";host=\"{host}\";proto={scheme}"),

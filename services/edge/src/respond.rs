@@ -11,7 +11,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError, request};
+use crate::{body::EdgeBody, cache::StoredObject, metrics::Outcome, origin::FetchError};
 
 /// What the cache did for a request (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -98,7 +98,6 @@ pub(crate) fn redirect(
     fallback: &Authority,
     target: &PathAndQuery,
 ) -> Response<EdgeBody> {
-    let scheme = request::scheme_name(scheme);
     let location = format!("{scheme}://{fallback}{target}");
     // A target that came in a request head can stand in a response head.
     let Ok(location) = HeaderValue::from_bytes(location.as_bytes()) else {
