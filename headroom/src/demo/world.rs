@@ -181,6 +181,7 @@ lead = "{lead}s"
 [edge]
 port = {http}
 threads = 1
+connections_per_client = 0
 
 [dns]
 port = {dns}

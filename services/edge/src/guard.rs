@@ -88,6 +88,11 @@ impl Guard {
         }
     }
 
+    /// True if a rule was broken.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
     /// True within a head, or the size of a chunk: the visitor has begun to say something.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head { begun: true, .. }) || self.length > 0
@@ -113,9 +118,29 @@ impl Guard {
         usize::try_from(taken).unwrap_or(available)
     }
 
-    /// Reads the lines of a head as far as they go without a decision, then one more.
-    fn head(&mut self, bytes: &mut [u8], begun: bool, framing: Framing) -> usize {
-        let passed = if begun && self.length == 0 { harmless(bytes) } else { 0 };
+    /// Reads the lines of a head. Almost every line is whole, well ended and not about framing; such
+    /// lines are passed over here, and only the first other one is judged.
+    fn head(&mut self, bytes: &mut [u8], mut begun: bool, framing: Framing) -> usize {
+        let mut passed = 0;
+        while self.length == 0 {
+            match bytes.get(passed..) {
+                Some([b'\r', b'\n', ..]) if begun && framing == Framing::None => {
+                    self.heads = self.heads.wrapping_add(1);
+                    self.state = State::HEAD;
+                    return passed + 2;
+                }
+                Some([first, ..]) if !may_matter(*first, begun) => {}
+                Some([b'c' | b'C' | b't' | b'T', ..])
+                    if framing_name(&bytes[passed..]).is_none() => {}
+                _ => break,
+            }
+            match memchr(b'\n', &bytes[passed..]) {
+                Some(end) if bytes[passed + end - 1] == b'\r' => passed += end + 1,
+                _ => break,
+            }
+            begun = true;
+        }
+        self.state = State::Head { begun, framing };
         if passed == bytes.len() {
             return passed;
         }
@@ -206,21 +231,14 @@ impl Guard {
     }
 }
 
-/// How many bytes of whole lines at the beginning of `bytes` decide nothing: fields that are not
-/// about framing, well ended. Almost every line is such a one, so this is the fast way.
-fn harmless(bytes: &[u8]) -> usize {
-    let mut passed = 0;
-    while let Some(first) = bytes.get(passed) {
-        // The first letters of the framing fields, a folded line, and the end of the head.
-        if matches!(first, b'c' | b'C' | b't' | b'T' | b' ' | b'\t' | b'\r' | b'\n') {
-            break;
-        }
-        match memchr(b'\n', &bytes[passed..]) {
-            Some(end) if bytes[passed + end - 1] == b'\r' => passed += end + 1,
-            _ => break,
-        }
+/// False if a line that begins so decides nothing, as long as it ends well. What may: a line without
+/// anything, and within a head also a folded line and the first letters of the framing fields.
+fn may_matter(first: u8, begun: bool) -> bool {
+    match first {
+        b'\r' | b'\n' => true,
+        b'c' | b'C' | b't' | b'T' | b' ' | b'\t' => begun,
+        _ => false,
     }
-    passed
 }
 
 /// What follows a line of a head, given without its line feed; `None` if it breaks a rule.

@@ -32,6 +32,8 @@ pub(crate) enum Stream {
 enum Follow {
     Http1(Guard),
     Http2(Box<Frames>),
+    /// Nobody any more: they broke a rule.
+    Refused,
     /// Nobody: they are not HTTP.
     Nothing,
 }
@@ -97,6 +99,32 @@ impl Socket {
         }
     }
 
+    /// Passes on what was read to find out which HTTP it is.
+    fn take_begun(&mut self, buf: &mut ReadBuf<'_>) {
+        if let Some(begun) = &mut self.begun {
+            let rest = &begun.bytes[begun.passed_on..begun.length];
+            let taken = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..taken]);
+            begun.passed_on += taken;
+            if begun.passed_on == begun.length {
+                self.begun = None;
+            }
+        }
+    }
+
+    /// What hyper reads behind a line that was spoiled, instead of what the visitor sends: the end
+    /// of a head, without which it does not look at a head that came in pieces; then nothing more.
+    fn end_of_refused(&mut self) -> Option<&'static [u8]> {
+        match &self.follow {
+            Follow::Http1(guard) if guard.is_refused() => {
+                self.follow = Follow::Refused;
+                Some(b"\r\n\r\n")
+            }
+            Follow::Refused => Some(b""),
+            _ => None,
+        }
+    }
+
     /// Ends the connection of a visitor that makes work for nothing, and says so if that is
     /// possible at once.
     fn calm(&mut self, cx: &mut Context<'_>) -> io::Error {
@@ -137,21 +165,20 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        if let Some(begun) = &mut this.begun {
-            let rest = &begun.bytes[begun.passed_on..begun.length];
-            let taken = rest.len().min(buf.remaining());
-            buf.put_slice(&rest[..taken]);
-            begun.passed_on += taken;
-            if begun.passed_on == begun.length {
-                this.begun = None;
-            }
+        if let Some(end) = this.end_of_refused() {
+            buf.put_slice(&end[..end.len().min(buf.remaining())]);
+            return Poll::Ready(Ok(()));
         }
-        if buf.filled().len() == before {
-            let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
-                this.pulse.awaits(this.awaits());
-                return Poll::Pending;
-            };
-            read?;
+        this.take_begun(buf);
+        if buf.remaining() > 0 {
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if buf.filled().len() > before => {}
+                Poll::Pending => {
+                    this.pulse.awaits(this.awaits());
+                    return Poll::Pending;
+                }
+            }
         }
         this.pulse.awaits(Awaited::Nothing);
         let came = &mut buf.filled_mut()[before..];
@@ -168,7 +195,7 @@ impl AsyncRead for Socket {
                     return Poll::Ready(Err(this.calm(cx)));
                 }
             }
-            Follow::Nothing => {}
+            Follow::Refused | Follow::Nothing => {}
         }
         Poll::Ready(Ok(()))
     }

@@ -99,6 +99,9 @@ impl Tls {
         let refuse = |reason: String| EdgeError::Config { key: "certificates", reason };
         let certificates = Arc::new(Certificates::new(folder));
         certificates.look().map_err(|error| refuse(format!("it cannot be read: {error}")))?;
+        if certificates.lock().is_empty() {
+            tracing::warn!("there is no certificate yet: nobody is served over TLS");
+        }
         let unusable = |error: rustls::Error| refuse(error.to_string());
         let provider = Arc::clone(&certificates.provider);
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -204,7 +207,14 @@ impl Certificates {
         let before = self.lock().clone();
         let mut now = BTreeMap::new();
         let mut changed = false;
-        for entry in fs::read_dir(&self.folder)? {
+        let entries = match fs::read_dir(&self.folder) {
+            // It may be made later; one that vanishes is another matter.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && before.is_empty() => {
+                return Ok(());
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             if !path.is_dir() || now.len() >= limits::CERTIFICATES_MAX {
@@ -367,6 +377,19 @@ mod tests {
         fs::remove_dir_all(path).unwrap();
         certificates.look().unwrap();
         assert!(certificates.of("a.example").is_none());
+    }
+
+    #[test]
+    fn a_folder_may_come_later_but_not_vanish() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = folder.path().join("later");
+        let certificates = certificates(&later);
+        write(&later, "a", &["a.example"]);
+        certificates.look().unwrap();
+        assert!(certificates.of("a.example").is_some());
+        fs::remove_dir_all(&later).unwrap();
+        assert!(certificates.look().is_err());
+        assert!(certificates.of("a.example").is_some());
     }
 
     #[test]

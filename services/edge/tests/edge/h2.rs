@@ -293,14 +293,15 @@ async fn rapid_resets_end_the_connection() {
 
 #[tokio::test]
 async fn resets_the_visitor_provokes_end_the_connection() {
-    let (world, _origin) = world().await;
+    let origin = Origin::start(|_, _| Saying { hang: true, ..Saying::default() }).await;
+    let world = World::before(&origin).await;
     let mut raw = Raw::connect(world.address).await;
     let block = block(&head("/a"));
-    // MadeYouReset: a WINDOW_UPDATE of zero makes us reset the stream.
+    // MadeYouReset: a window that overflows makes us reset the stream (RFC 9113 §6.9.1).
     for index in 0..2_000_u32 {
         let stream = 2 * index + 1;
         let mut bytes = frame(HEADERS, END_STREAM | END_HEADERS, stream, &block);
-        bytes.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
+        bytes.extend(frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes()));
         if !raw.write(&bytes).await {
             break;
         }
@@ -399,6 +400,7 @@ async fn idle_connections_end_and_pings_do_not_help() {
     raw.write(&frame(SETTINGS, ACK, 0, &[])).await;
     let went = async {
         for _ in 0..60 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
             raw.write(&frame(PING, 0, 0, &[1; 8])).await;
             let mut piece = [0; 1024];
             let read = timeout(Duration::from_millis(100), raw.0.read(&mut piece)).await;

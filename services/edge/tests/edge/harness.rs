@@ -108,6 +108,17 @@ impl World {
         line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default().to_owned()
     }
 
+    /// Waits until a metric has a value.
+    pub(crate) async fn until(&self, name: &str, value: &str) {
+        for _ in 0..200 {
+            if self.metric(name) == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{name} is {}, not {value}", self.metric(name));
+    }
+
     pub(crate) fn meters(&self) -> Subscription<MeterReport> {
         self.bus.subscribe(&METERS)
     }
