@@ -460,7 +460,7 @@ mod tests {
             }
             let returns = rest.iter().position(|byte| *byte == b'\r');
             let ends = returns.is_some_and(|at| at + 1 == rest.len());
-            if whole && !ends || returns.is_some() && !ends {
+            if (whole || returns.is_some()) && !ends {
                 return None;
             }
             if !matches!(rest.first(), None | Some(b'\r' | b';')) {

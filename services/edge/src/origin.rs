@@ -202,10 +202,16 @@ pub(crate) struct TimedBody {
     inner: Incoming,
     silence_max: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
+    upload: Option<Box<Upload>>,
+}
+
+/// What only content from a visitor has.
+#[derive(Debug)]
+struct Upload {
     /// How slow a visitor may be; an origin may only not be silent.
-    pace: Option<Pace>,
+    pace: Pace,
     /// Let go with the body, which tells the other side that it was sent.
-    _sending: Option<oneshot::Sender<()>>,
+    _sending: oneshot::Sender<()>,
 }
 
 impl TimedBody {
@@ -214,8 +220,8 @@ impl TimedBody {
         silence_max: Duration,
         sending: Option<oneshot::Sender<()>>,
     ) -> Self {
-        let pace = sending.is_some().then(|| Pace::new(silence_max));
-        Self { inner, silence_max, alarm: None, pace, _sending: sending }
+        let upload = |sending| Box::new(Upload { pace: Pace::new(silence_max), _sending: sending });
+        Self { inner, silence_max, alarm: None, upload: sending.map(upload) }
     }
 }
 
@@ -229,15 +235,15 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.alarm = None;
-            if let (Some(pace), Some(Ok(frame))) = (&mut self.pace, &frame) {
-                pace.came(frame.data_ref().map_or(0, Bytes::len), Instant::now());
+            if let (Some(upload), Some(Ok(frame))) = (&mut self.upload, &frame) {
+                upload.pace.came(frame.data_ref().map_or(0, Bytes::len), Instant::now());
             }
             // RFC 9110 §6.5.1: trailers are not passed on.
             let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::CutOff)));
         }
         let silence_max = self.silence_max;
-        let pace = self.pace.as_mut().map(|pace| pace.wait(Instant::now()));
+        let pace = self.upload.as_mut().map(|upload| upload.pace.wait(Instant::now()));
         let silence_max = pace.map_or(silence_max, |pace| pace.min(silence_max));
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
         match alarm.as_mut().poll(cx) {
