@@ -472,7 +472,10 @@ mod tests {
         fn fragment() -> impl Strategy<Value = &'static str> {
             prop::sample::select(vec![
                 "GET / HTTP/1.1\r\n",
-                "POST / HTTP/1.1\r\n",
+                "GET / HTTP/1.1\r\nA: b\r\n\r\n",
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\n",
                 "Host: a.example\r\n",
                 "Content-Length: 5\r\n",
                 "content-length:0\r\n",

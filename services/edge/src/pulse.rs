@@ -304,7 +304,8 @@ impl History {
         let still = step(&mut self.still, still);
         self.last = Some(now);
         let idle_max = if now.draining { DRAIN_IDLE_TICKS } else { patience.idle };
-        let cut = opening >= patience.opening
+        let opening_max = if now.draining { 2 * DRAIN_IDLE_TICKS } else { patience.opening };
+        let cut = opening >= opening_max
             || head >= patience.head
             || stuck >= patience.send
             || idle >= idle_max && now.draining
@@ -470,6 +471,8 @@ mod tests {
         let idle = Sample { draining: true, ..BETWEEN };
         assert_eq!(told(|_| idle), Some((DRAIN_IDLE_TICKS + 1, Order::Cut)));
         assert_eq!(told(|_| Sample { open: 1, ..idle }), None);
+        let opening = Sample { stage: Stage::Opening, ..idle };
+        assert_eq!(told(|_| opening), Some((2 * DRAIN_IDLE_TICKS, Order::Cut)));
     }
 
     #[tokio::test]
