@@ -16,6 +16,7 @@ mod live;
 mod log;
 mod plan;
 mod purchaser;
+mod purge;
 mod role;
 mod series;
 mod show;
@@ -135,6 +136,9 @@ pub enum Ask {
     /// Sites: host names, origin servers, policies
     #[command(subcommand)]
     Site(site::Command),
+    /// Stop serving stored responses of a site
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::Args),
     /// Bids: orders for capacity
     #[command(subcommand)]
     Bid(bid::Command),
@@ -220,6 +224,7 @@ fn ask(question: Ask, context: &mut Context<'_>) -> anyhow::Result<ExitCode> {
         Ask::Plan(plan::Command::Show(args)) => return plan::run(&args, context),
         Ask::Purchaser(command) => purchaser::run(&command, context)?,
         Ask::Site(command) => site::run(command, context)?,
+        Ask::Purge(args) => purge::run(args, context)?,
         Ask::Bid(command) => bid::run(command, context)?,
         Ask::Contract(command) => contract::run(&command, context)?,
         Ask::Region(show::RegionCommand::List) => show::regions(context)?,

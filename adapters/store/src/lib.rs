@@ -10,6 +10,7 @@ pub mod limits;
 mod meters;
 mod migrations;
 mod plans;
+mod purges;
 mod series;
 mod sites;
 mod tokens;

@@ -9,8 +9,10 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const STEPS: [(i64, &str, &str); 1] =
-    [(1, "initial", include_str!("../migrations/0001_initial.sql"))];
+const STEPS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../migrations/0001_initial.sql")),
+    (2, "purges", include_str!("../migrations/0002_purges.sql")),
+];
 
 /// What takes a database of any age to the present schema.
 pub(crate) fn migrator() -> Migrator {

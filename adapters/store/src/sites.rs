@@ -148,7 +148,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use headroom_wire::{OverShareDocument, RemainderDocument, Text};
+    use headroom_wire::{OverShareDocument, RemainderDocument, SiteRulesDocument, Text};
 
     use super::*;
     use crate::testing;
@@ -160,12 +160,13 @@ mod tests {
             site: NewSite {
                 id: Text(id.parse().unwrap()),
                 hosts: vec![Text(host.clone())],
-                origins: vec!["198.51.100.1:80".parse().unwrap()],
+                origins: vec![Text("198.51.100.1:80".parse().unwrap())],
                 remainder: RemainderDocument::Return {
                     name: Text("origin.shop.example".parse().unwrap()),
                 },
                 over_share: OverShareDocument::Redirect,
                 fallback: Text("origin.shop.example".parse().unwrap()),
+                rules: SiteRulesDocument::default(),
             },
             hosts: vec![StoredHost { host, challenge: "xyz".to_owned(), proved: false }],
         }
@@ -188,5 +189,21 @@ mod tests {
         let proved: Vec<_> =
             sites.iter().map(|site| (site.site.id.0.as_str(), site.hosts[0].proved)).collect();
         assert_eq!(proved, [("fake", false), ("shop", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_site_that_was_stored_without_rules_is_read() {
+        let (store, _folder) = testing::store().await;
+        let body = r#"{"id":"old","hosts":["www.old.example"],"origins":["198.51.100.1:80"],
+            "remainder":{"policy":"return","name":"origin.old.example"},"over_share":"redirect",
+            "fallback":"origin.old.example"}"#;
+        sqlx::query("INSERT INTO sites (id, purchaser, body) VALUES ('old', 'shop-inc', ?)")
+            .bind(body)
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        let site = store.sites().await.unwrap().remove(0).site;
+        assert_eq!(site.origins[0].0.to_string(), "http://198.51.100.1:80");
+        assert_eq!(site.rules, SiteRulesDocument::default());
     }
 }

@@ -1,15 +1,13 @@
 //! The bodies of API calls under `/v1`.
 
-use std::net::SocketAddr;
-
 use headroom_units::{
-    Authority, BidId, BitRate, Class, ContractId, EdgeId, HostName, PurchaserId, RegionId,
+    Authority, BidId, BitRate, Class, ContractId, EdgeId, HostName, Origin, PurchaserId, RegionId,
     RequestRate, SiteId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{OverShareDocument, RemainderDocument, Text, Time};
+use crate::{OverShareDocument, RemainderDocument, SiteRulesDocument, Text, Time};
 
 /// Registers a purchaser and opens its account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -55,7 +53,7 @@ pub struct NewSite {
     pub hosts: Vec<Text<HostName>>,
     /// Where the edges fetch from.
     #[schema(value_type = Vec<String>)]
-    pub origins: Vec<SocketAddr>,
+    pub origins: Vec<Text<Origin>>,
     /// Where mapping requests go that the edges do not take.
     pub remainder: RemainderDocument,
     /// What happens to a request over the share.
@@ -64,6 +62,9 @@ pub struct NewSite {
     /// The purchaser's own name for the site, reached without us.
     #[schema(value_type = String)]
     pub fallback: Text<Authority>,
+    /// How its requests are handled.
+    #[serde(default)]
+    pub rules: SiteRulesDocument,
 }
 
 /// A site as registered.
@@ -82,7 +83,7 @@ pub struct SiteView {
     pub cname: Text<HostName>,
     /// Where the edges fetch from.
     #[schema(value_type = Vec<String>)]
-    pub origins: Vec<SocketAddr>,
+    pub origins: Vec<Text<Origin>>,
     /// Where mapping requests go that the edges do not take.
     pub remainder: RemainderDocument,
     /// What happens to a request over the share.
@@ -90,6 +91,9 @@ pub struct SiteView {
     /// The purchaser's own name for the site.
     #[schema(value_type = String)]
     pub fallback: Text<Authority>,
+    /// How its requests are handled.
+    #[serde(default)]
+    pub rules: SiteRulesDocument,
 }
 
 /// A host name of a site.

@@ -9,6 +9,8 @@ pub mod limits;
 mod messages;
 mod plan;
 mod problem;
+mod purges;
+mod rules;
 mod text;
 
 pub use api::{
@@ -30,4 +32,6 @@ pub use plan::{
     PlanDocument, RegionDocument, RemainderDocument, ServerDocument, SiteDocument,
 };
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem};
+pub use purges::{NewPurge, PurgeDocument, PurgeScopeDocument, PurgesView};
+pub use rules::{QueryRuleDocument, SiteRulesDocument};
 pub use text::{Text, Time};

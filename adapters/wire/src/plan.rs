@@ -1,21 +1,17 @@
 //! The plan as a document: the plan file, the bus message, the answer of `/v1/plan`.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use headroom_steer::{self as steer, Plan};
 use headroom_units::{
-    Authority, BitRate, Class, ContractId, EdgeId, Generation, HostName, NameServerId, PurchaserId,
-    RegionId, RequestRate, SiteId,
+    Authority, BitRate, Class, ContractId, EdgeId, Generation, HostName, NameServerId, Origin,
+    PurchaserId, RegionId, RequestRate, SiteId,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Text, Time};
+use crate::{PurgeDocument, SiteRulesDocument, Text, Time};
 
 /// A plan, whole, under its generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -96,7 +92,7 @@ pub struct SiteDocument {
     pub hosts: Vec<Text<HostName>>,
     /// Where the edges fetch from.
     #[schema(value_type = Vec<String>)]
-    pub origins: Vec<SocketAddr>,
+    pub origins: Vec<Text<Origin>>,
     /// Where mapping requests go that the edges do not take.
     pub remainder: RemainderDocument,
     /// What happens to a request over the share.
@@ -104,6 +100,12 @@ pub struct SiteDocument {
     /// The purchaser's own name for the site.
     #[schema(value_type = String)]
     pub fallback: Text<Authority>,
+    /// How its requests are handled.
+    #[serde(default, skip_serializing_if = "SiteRulesDocument::is_default")]
+    pub rules: SiteRulesDocument,
+    /// What must no longer be served from caches, in the order of their sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub purges: Vec<PurgeDocument>,
     /// What was bought.
     pub entitlements: Vec<EntitlementDocument>,
 }
@@ -168,6 +170,8 @@ pub enum OverShareDocument {
     Redirect,
     /// Forward to the origin, uncached.
     PassThrough,
+    /// 503 with Retry-After.
+    Refuse,
 }
 
 /// One contract in a plan.
@@ -243,10 +247,12 @@ fn site_document((id, site): (&SiteId, &steer::Site)) -> SiteDocument {
             steer::Owner::Purchaser(purchaser) => Some(Text(purchaser.clone())),
         },
         hosts: site.hosts.iter().cloned().map(Text).collect(),
-        origins: site.origins.clone(),
+        origins: site.origins.iter().cloned().map(Text).collect(),
         remainder: (&site.remainder).into(),
         over_share: site.over_share.into(),
         fallback: Text(site.fallback.clone()),
+        rules: (&site.rules).into(),
+        purges: site.purges.iter().map(PurgeDocument::from).collect(),
         entitlements: site.entitlements.iter().map(EntitlementDocument::from).collect(),
     }
 }
@@ -291,10 +297,12 @@ fn planned_site(document: SiteDocument) -> (SiteId, steer::Site) {
     let site = steer::Site {
         owner,
         hosts: document.hosts.into_iter().map(|host| host.0).collect(),
-        origins: document.origins,
+        origins: document.origins.into_iter().map(|origin| origin.0).collect(),
         remainder: document.remainder.into(),
         over_share: document.over_share.into(),
         fallback: document.fallback.0,
+        rules: document.rules.into(),
+        purges: document.purges.into_iter().map(Into::into).collect(),
         entitlements: document.entitlements.into_iter().map(Into::into).collect(),
     };
     (document.id.0, site)
@@ -348,6 +356,7 @@ impl From<steer::OverShare> for OverShareDocument {
         match over_share {
             steer::OverShare::Redirect => Self::Redirect,
             steer::OverShare::PassThrough => Self::PassThrough,
+            steer::OverShare::Refuse => Self::Refuse,
         }
     }
 }
@@ -357,6 +366,7 @@ impl From<OverShareDocument> for steer::OverShare {
         match document {
             OverShareDocument::Redirect => Self::Redirect,
             OverShareDocument::PassThrough => Self::PassThrough,
+            OverShareDocument::Refuse => Self::Refuse,
         }
     }
 }

@@ -36,11 +36,32 @@ pub(crate) fn date_field(headers: &HeaderMap, name: &HeaderName) -> Single<Times
     }
 }
 
-/// Reads a date in any of the three forms; `None` also for moments before 1970.
+/// Reads a date in any of the three forms; `None` also for moments before 1970. Letters may have
+/// the wrong case: RFC 9110 §5.6.7 asks recipients to be robust, and only their meaning counts.
 pub(crate) fn parse_date(value: &HeaderValue) -> Option<Timestamp> {
-    let moment = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    let text = value.to_str().ok()?;
+    let moment = httpdate::parse_http_date(text)
+        .or_else(|_| httpdate::parse_http_date(&with_usual_case(text)))
+        .ok()?;
     let since = moment.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp::EPOCH.after(since))
+}
+
+/// Names of days and months begin with a capital, and GMT is all capitals.
+fn with_usual_case(text: &str) -> String {
+    let mut usual = text.to_ascii_lowercase();
+    if usual.ends_with(" gmt") {
+        let zone = usual.len() - "gmt".len();
+        usual[zone..].make_ascii_uppercase();
+    }
+    let mut begins = true;
+    usual
+        .chars()
+        .map(|letter| {
+            let first = std::mem::replace(&mut begins, !letter.is_ascii_alphabetic());
+            if first { letter.to_ascii_uppercase() } else { letter }
+        })
+        .collect()
 }
 
 /// `at` as it is written in a `Date` field, cut to whole seconds. A response that came without a
@@ -64,10 +85,27 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
+            "SUN, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 NOV 1994 08:49:37 GMT",
+            "sun, 06 nov 1994 08:49:37 gMT",
+            "SUNDAY, 06-nov-94 08:49:37 gmt",
         ] {
             assert_eq!(parse_date(&HeaderValue::from_static(text)), expected, "{text}");
         }
-        for text in ["0", "-1", "", "Sun, 06 Nov 1994 08:49:37 CET", "yesterday"] {
+        for text in [
+            "0",
+            "-1",
+            "",
+            "yesterday",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06  Nov  1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+        ] {
             assert_eq!(parse_date(&HeaderValue::from_static(text)), None, "{text}");
         }
         assert_eq!(

@@ -133,6 +133,12 @@ fn check_site(plan: &Plan, id: &SiteId, site: &Site, notes: &mut Notes) {
     if site.origins.is_empty() || site.origins.len() > limits::SERVERS_PER_SITE_MAX {
         notes.error(&about, format!("{} origin servers", site.origins.len()));
     }
+    if let Some(excess) = site.rules.excess() {
+        notes.error(&about, excess);
+    }
+    if !site.purges.is_sorted_by_key(|purge| purge.sequence) {
+        notes.error(&about, "its purges are not in the order of their sequence");
+    }
     match plan.site_name(id) {
         Ok(name) if is_network_name(plan, &name) => {
             notes.error(&about, format!("{name} is one of the network's own names"));

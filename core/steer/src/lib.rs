@@ -24,6 +24,8 @@ pub mod limits;
 mod plan;
 mod planner;
 mod prefix;
+mod purge;
+mod rules;
 mod share;
 
 pub use answer::{Answer, Steering, SteeringReport, Target};
@@ -31,7 +33,7 @@ pub use bucket::{Allowance, Bucket};
 pub use budget::{Budgets, LeaseBudget};
 pub use check::{Note, Severity, check};
 pub use control::{ContractMeter, ControlConfig, Controller, EdgeReport};
-pub use gate::{Gate, Refusal};
+pub use gate::{Egress, Gate, Refusal};
 pub use lease::Ledger;
 pub use plan::{
     AssignAlgorithm, Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder,
@@ -39,3 +41,5 @@ pub use plan::{
 };
 pub use planner::{Fleet, PlanInput, SiteInput, plan};
 pub use prefix::{PrefixMap, client_prefix};
+pub use purge::{Purge, PurgeScope, fold};
+pub use rules::SiteRules;

@@ -16,6 +16,20 @@ pub const SERVERS_PER_SITE_MAX: usize = 64;
 pub const ENTITLEMENTS_PER_SITE_MAX: usize = 10_000;
 /// The most clients one lease ledger remembers; beyond it, strangers are sent to the remainder.
 pub const CLIENTS_PER_LEDGER_MAX: usize = 1_000_000;
+/// The most purges of one site in a plan; beyond it the oldest become a purge of everything.
+pub const PURGES_PER_SITE_MAX: usize = 1_000;
+/// The most bytes that the purges of one site may add to a plan, as texts.
+pub const PURGE_BYTES_PER_SITE_MAX: usize = 128 * 1024;
+/// The longest URL or prefix of a purge, in bytes.
+pub const PURGE_TEXT_LEN_MAX: usize = 2_048;
+/// The longest tag of a purge, in bytes.
+pub const PURGE_TAG_LEN_MAX: usize = 128;
+/// The most parameters that a query rule names.
+pub const QUERY_NAMES_MAX: usize = 64;
+/// The longest name of a query parameter in a rule, in bytes.
+pub const QUERY_NAME_LEN_MAX: usize = 128;
+/// The longest time an error may be remembered that does not say how long it is fresh.
+pub const NEGATIVE_SECONDS_MAX: u64 = 86_400;
 /// The most client prefixes one edge reports for one site and second.
 pub const CLIENTS_PER_REPORT_MAX: usize = 10_000;
 /// Reports from further ahead than this are a broken clock's.
@@ -34,5 +48,8 @@ pub const CLIENT_PREFIX_V4: u8 = 24;
 pub const CLIENT_PREFIX_V6: u8 = 56;
 
 const _: () = assert!(TTL_MIN.as_secs() >= 1 && TTL_MIN.as_secs() < TTL_MAX.as_secs());
+const _: () = assert!(PURGES_PER_SITE_MAX >= 2);
+const _: () = assert!(PURGE_TAG_LEN_MAX <= PURGE_TEXT_LEN_MAX);
+const _: () = assert!(PURGE_TEXT_LEN_MAX <= PURGE_BYTES_PER_SITE_MAX);
 const _: () = assert!(CLIENT_PREFIX_V4 <= 32 && CLIENT_PREFIX_V6 <= 128);
 const _: () = assert!(CLIENTS_PER_REPORT_MAX <= CLIENTS_PER_LEDGER_MAX);

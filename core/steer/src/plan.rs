@@ -3,17 +3,15 @@
 //! A plan has no behaviour beyond looking things up. It is made by [`crate::plan`], looked over by
 //! [`crate::check`], and replaced only by one with a higher [`Generation`].
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use headroom_units::{
-    Authority, BitRate, Class, ContractId, EdgeId, Generation, HostName, NameServerId, PurchaserId,
-    RegionId, RequestRate, SiteId, Timestamp,
+    Authority, BitRate, Class, ContractId, EdgeId, Generation, HostName, NameServerId, Origin,
+    PurchaserId, RegionId, RequestRate, SiteId, Timestamp,
 };
 use ipnet::IpNet;
+
+use crate::{Purge, SiteRules};
 
 /// One site in one region: what leases, budgets and the fraction are kept for.
 pub type SiteRegion = (SiteId, RegionId);
@@ -83,13 +81,17 @@ pub struct Site {
     /// The host names whose control was proved.
     pub hosts: Vec<HostName>,
     /// Where the edges fetch from.
-    pub origins: Vec<SocketAddr>,
+    pub origins: Vec<Origin>,
     /// Where mapping requests go that the edges do not take.
     pub remainder: Remainder,
     /// What an edge does with a request over the share.
     pub over_share: OverShare,
     /// The purchaser's own name for the site, reached without us.
     pub fallback: Authority,
+    /// How its requests are handled.
+    pub rules: SiteRules,
+    /// What must no longer be served from caches, in the order of their sequence.
+    pub purges: Vec<Purge>,
     /// What was bought, in order of their start.
     pub entitlements: Vec<Entitlement>,
 }
@@ -135,6 +137,8 @@ pub enum OverShare {
     Redirect,
     /// Forward to the origin, uncached, on the purchaser's account.
     PassThrough,
+    /// 503 with Retry-After: for those whose servers must not get the remainder either.
+    Refuse,
 }
 
 /// One contract as steering sees it: so much in one region from one moment to another.
@@ -315,6 +319,8 @@ pub(crate) mod testing {
             remainder: Remainder::ReturnName("origin.shop.example".parse().unwrap()),
             over_share: OverShare::Redirect,
             fallback: "origin.shop.example".parse().unwrap(),
+            rules: SiteRules::default(),
+            purges: Vec::new(),
         }
     }
 

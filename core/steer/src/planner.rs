@@ -2,15 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     time::Duration,
 };
 
 use headroom_units::{
-    Authority, EdgeId, Generation, HostName, NameServerId, RegionId, SiteId, Timestamp,
+    Authority, EdgeId, Generation, HostName, NameServerId, Origin, RegionId, SiteId, Timestamp,
 };
 
-use crate::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, limits};
+use crate::{
+    Entitlement, NameServer, OverShare, Owner, Plan, Purge, Region, Remainder, Site, SiteRules,
+    fold, limits,
+};
 
 /// The proxy network as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +39,17 @@ pub struct SiteInput {
     /// Its host names, each with whether control of it was proved.
     pub hosts: Vec<(HostName, bool)>,
     /// Where the edges fetch from.
-    pub origins: Vec<SocketAddr>,
+    pub origins: Vec<Origin>,
     /// Its remainder policy.
     pub remainder: Remainder,
     /// What happens to a request over the share.
     pub over_share: OverShare,
     /// The purchaser's own name for the site.
     pub fallback: Authority,
+    /// How its requests are handled.
+    pub rules: SiteRules,
+    /// What was purged; folded when there is too much of it.
+    pub purges: Vec<Purge>,
 }
 
 /// All that a plan is made from.
@@ -117,6 +123,8 @@ fn planned(site: &SiteInput) -> Option<Site> {
         remainder: site.remainder.clone(),
         over_share: site.over_share,
         fallback: site.fallback.clone(),
+        rules: site.rules.clone(),
+        purges: fold(site.purges.clone()),
         entitlements: Vec::new(),
     })
 }

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use headroom_steer::{Plan, Severity, check};
-use headroom_wire::{AlgorithmDocument, OverShareDocument, PlanDocument, RemainderDocument};
+use headroom_wire::{
+    AlgorithmDocument, OverShareDocument, PlanDocument, QueryRuleDocument, RemainderDocument,
+    SiteRulesDocument,
+};
 
 use super::{
     Context, FAILED,
@@ -118,7 +121,7 @@ fn sites(plan: &PlanDocument) -> Table {
             site.id.0.to_string(),
             site.purchaser.as_ref().map_or_else(|| "operator".to_owned(), |p| p.0.to_string()),
             joined(site.hosts.iter().map(|host| &host.0)),
-            joined(&site.origins),
+            joined(site.origins.iter().map(|origin| &origin.0)),
             bought(remainder(&site.remainder)),
             bought(over_share(site.over_share).to_owned()),
             bought(site.fallback.0.to_string()),
@@ -171,7 +174,22 @@ pub(super) const fn over_share(policy: OverShareDocument) -> &'static str {
     match policy {
         OverShareDocument::Redirect => "redirect",
         OverShareDocument::PassThrough => "pass-through",
+        OverShareDocument::Refuse => "refuse",
     }
+}
+
+/// How requests are handled, in one line.
+pub(super) fn rules(rules: &SiteRulesDocument) -> String {
+    let query = match &rules.query {
+        QueryRuleDocument::Keep => "keep".to_owned(),
+        QueryRuleDocument::Ignore => "ignore".to_owned(),
+        QueryRuleDocument::Sort => "sort".to_owned(),
+        QueryRuleDocument::Only(names) => format!("only {}", joined(names)),
+        QueryRuleDocument::Except(names) => format!("except {}", joined(names)),
+    };
+    let upgrades = if rules.upgrades { "tunnelled" } else { "not tunnelled" };
+    let seconds = rules.negative_seconds;
+    format!("query {query}, upgrades {upgrades}, errors remembered for {seconds} s")
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! `site`: host names, origin servers, policies.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-};
+use std::{fmt::Write as _, net::IpAddr, str::FromStr};
 
-use headroom_units::{Authority, HostName, SiteId};
+use headroom_steer::limits::NEGATIVE_SECONDS_MAX;
+use headroom_units::{Authority, HostName, Origin, SiteId};
 use headroom_wire::{
-    AlgorithmDocument, NewSite, OverShareDocument, RemainderDocument, ServerDocument, SiteView,
-    Text,
+    AlgorithmDocument, NewSite, OverShareDocument, QueryRuleDocument, RemainderDocument,
+    ServerDocument, SiteRulesDocument, SiteView, Text,
 };
 
 use super::{
@@ -24,6 +21,8 @@ const CREATE_EXAMPLES: &str = "Examples:
       --fallback origin.shop.example --assign weighted --server 192.0.2.10=3 --server 192.0.2.11
   headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
       --fallback origin.shop.example:8080 --return-address 192.0.2.10 --over-share pass-through
+  headroom site create shop --host www.shop.example --origin https://origin.shop.example \\
+      --fallback origin.shop.example --query except=utm_source,utm_medium --negative 10
 
 Where mapping requests go that the edges do not take (the remainder policy) is the fallback's host
 unless said otherwise. Then prove control of the host names: headroom site show shop.";
@@ -59,9 +58,10 @@ pub struct CreateArgs {
     /// A host name of it (repeat for more)
     #[arg(long = "host", required = true, value_name = "NAME")]
     hosts: Vec<HostName>,
-    /// An origin server (repeat for more)
-    #[arg(long = "origin", required = true, value_name = "ADDRESS:PORT")]
-    origins: Vec<SocketAddr>,
+    /// An origin server: an address and a port, or http://HOST[:PORT] or https://HOST[:PORT]
+    /// (repeat for more)
+    #[arg(long = "origin", required = true, value_name = "ORIGIN")]
+    origins: Vec<Origin>,
     /// Your own name for the site, reached without us
     #[arg(long, value_name = "NAME[:PORT]")]
     fallback: Authority,
@@ -80,6 +80,17 @@ pub struct CreateArgs {
     /// A server to assign to (repeat for more)
     #[arg(long = "server", value_name = "ADDRESS[,ADDRESS][=WEIGHT]", requires = "assign")]
     servers: Vec<Server>,
+    /// What of the query tells responses apart: keep, ignore, sort, only=NAME,... or
+    /// except=NAME,...
+    #[arg(long, default_value = "keep", value_name = "RULE")]
+    query: Query,
+    /// Tunnel WebSocket and other upgrades to the origin
+    #[arg(long)]
+    allow_upgrades: bool,
+    /// How long an error is remembered that does not say how long it is fresh
+    #[arg(long, default_value_t = 0, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(..=NEGATIVE_SECONDS_MAX))]
+    negative: u64,
 }
 
 /// What an edge does with a request over the share.
@@ -89,6 +100,8 @@ enum OverShare {
     Redirect,
     /// Forward to the origin, uncached.
     PassThrough,
+    /// 503 with Retry-After.
+    Refuse,
 }
 
 /// How a server is chosen.
@@ -113,6 +126,29 @@ impl FromStr for Server {
             address.parse().map_err(|_| format!("{address:?} is not an IP address"))
         });
         Ok(Self(ServerDocument { addresses: addresses.collect::<Result<_, _>>()?, weight }))
+    }
+}
+
+/// What of the query tells responses apart.
+#[derive(Debug, Clone)]
+struct Query(QueryRuleDocument);
+
+impl FromStr for Query {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = |names: &str| names.split(',').map(str::to_owned).collect::<Vec<_>>();
+        Ok(Self(match text.split_once('=') {
+            None if text == "keep" => QueryRuleDocument::Keep,
+            None if text == "ignore" => QueryRuleDocument::Ignore,
+            None if text == "sort" => QueryRuleDocument::Sort,
+            Some(("only", list)) if !list.is_empty() => QueryRuleDocument::Only(names(list)),
+            Some(("except", list)) if !list.is_empty() => QueryRuleDocument::Except(names(list)),
+            _ => {
+                return Err(
+                    "accepted is keep, ignore, sort, only=NAME,... or except=NAME,...".to_owned()
+                );
+            }
+        }))
     }
 }
 
@@ -151,13 +187,19 @@ fn new_site(args: CreateArgs) -> NewSite {
     NewSite {
         id: Text(args.id),
         hosts: args.hosts.into_iter().map(Text).collect(),
-        origins: args.origins,
+        origins: args.origins.into_iter().map(Text).collect(),
         remainder,
         over_share: match args.over_share {
             OverShare::Redirect => OverShareDocument::Redirect,
             OverShare::PassThrough => OverShareDocument::PassThrough,
+            OverShare::Refuse => OverShareDocument::Refuse,
         },
         fallback: Text(args.fallback),
+        rules: SiteRulesDocument {
+            query: args.query.0,
+            upgrades: args.allow_upgrades,
+            negative_seconds: args.negative,
+        },
     }
 }
 
@@ -192,14 +234,16 @@ fn description(site: &SiteView) -> String {
         text,
         "site {} of {}\n\
          make its host names a CNAME to {}\n\
-         origins {}, remainder {}, over the share {}, fallback {}\n\n{hosts}",
+         origins {}, remainder {}, over the share {}, fallback {}\n\
+         {}\n\n{hosts}",
         site.id.0,
         site.purchaser.0,
         site.cname.0,
-        joined(&site.origins),
+        joined(site.origins.iter().map(|origin| &origin.0)),
         plan::remainder(&site.remainder),
         plan::over_share(site.over_share),
         site.fallback.0,
+        plan::rules(&site.rules),
     );
     if site.hosts.iter().any(|host| !host.proved) {
         let _ = write!(

@@ -177,6 +177,29 @@ fn a_bid_says_units_or_both_rates() {
 }
 
 #[test]
+fn a_purge_names_what_it_is_of() {
+    let answer = r#"{"site":"shop","purges":[{"sequence":7,"scope":{"url":"www.shop.example/a"}},{"sequence":8,"scope":{"tag":"sale"}}]}"#;
+    check(
+        &[("202 Accepted", answer)],
+        &["purge", "shop", "--url", "https://www.shop.example/a", "--tag", "sale"],
+        expect![[r#"
+        POST /v1/sites/shop/purges HTTP/1.1
+        idempotency-key of 32 characters
+        {"urls":["https://www.shop.example/a"],"tags":["sale"]}
+    "#]],
+        expect![[r#"
+        sequence  site  purged
+               7  shop  URL www.shop.example/a
+               8  shop  tag sale
+    "#]],
+    );
+    for wrong in [&[][..], &["--all", "--tag", "sale"], &["--tag"]] {
+        let line = ["headroom", "purge", "shop"].iter().chain(wrong);
+        assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn json_is_printed_as_it_came() {
     let body = "[ {\"new_field\": 1} ]\n";
     check(

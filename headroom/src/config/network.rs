@@ -1,17 +1,14 @@
 //! `[network]`, `[[name_servers]]`, `[[regions]]`, `[[own_sites]]`: what the network is made of.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use headroom_steer::{
-    Edge, Fleet, NameServer, OverShare, Owner, Region, Remainder, SiteInput, limits as steer,
+    Edge, Fleet, NameServer, OverShare, Owner, Region, Remainder, SiteInput, SiteRules,
+    limits as steer,
 };
 use headroom_units::{
-    Authority, Currency, EdgeId, HostName, NameServerId, RegionId, SiteId, SlotLength, UnitSize,
-    Units,
+    Authority, Currency, EdgeId, HostName, NameServerId, Origin, RegionId, SiteId, SlotLength,
+    UnitSize, Units,
 };
 use ipnet::IpNet;
 
@@ -228,7 +225,7 @@ fn own_sites(
 }
 
 /// The operator's sites are always served: remainder, fallback and the rest are never looked at.
-fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<SocketAddr>) -> SiteInput {
+fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<Origin>) -> SiteInput {
     let first = hosts[0].clone();
     SiteInput {
         id,
@@ -238,6 +235,8 @@ fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<SocketAddr>) -> SiteI
         remainder: Remainder::ReturnName(first.clone()),
         over_share: OverShare::PassThrough,
         fallback: Authority { host: first, port: None },
+        rules: SiteRules::default(),
+        purges: Vec::new(),
     }
 }
 

@@ -195,7 +195,7 @@ fn all_mistakes_are_told_at_once() {
               line 24: regions[0].edges[1].capacity = "0 units": it is zero; accepted is at least "1 unit"
               line 26: regions[1].edges: it is missing; accepted is [[regions.edges]] with id, addresses, capacity
               line 30: own_sites[0].hosts[0] = "localhost": it is not a host name: it has a single label; accepted is labels of letters, digits and inner hyphens, at least two, such as "www.shop.example"
-              line 31: own_sites[0].origins[0] = "192.0.2.9": it is not an IP address and a port; accepted is such as "192.0.2.1:8080"
+              line 31: own_sites[0].origins[0] = "192.0.2.9": it is not an origin server: it is neither an IP address and a port nor a URL; accepted is an IP address and a port such as "192.0.2.1:8080", "http://origin.shop.example" or "https://origin.shop.example:8443"
               line 33: exchange.listen = "localhost:7080": it is not an IP address and a port; accepted is such as "192.0.2.1:8080"
               line 34: exchange.resolvers = "192.0.2.53": it is a text, not a list; accepted is a list, each item an IP address and a port if it is not 53, such as "192.0.2.53"
               line 35: exchange.edge_timeout = "1s": it is too short; accepted is a duration from 2s to 5m in ms, s, m, h or d, such as "20s" or "1h30m"
@@ -276,7 +276,7 @@ fn what_is_right_alone_can_be_wrong_together() {
               line 31: own_sites[0].id = "ns1": ns1.cdn.example would be both the site and a name server; accepted is another id
               line 32: own_sites[0].hosts[1] = "img.cdn.example": it lies in the network's own zone cdn.example; accepted is a name outside of it
               line 36: own_sites[1].hosts[0] = "WWW.operator.example": it already stands at own_sites[0].hosts[0]
-              line 37: own_sites[1].origins[0] = "192.0.2.9:0": its port is zero; accepted is such as "192.0.2.1:8080"
+              line 37: own_sites[1].origins[0] = "192.0.2.9:0": it is not an origin server: its port is zero; accepted is an IP address and a port such as "192.0.2.1:8080", "http://origin.shop.example" or "https://origin.shop.example:8443"
               line 39: market.cost = "0.0001 EUR": this exchange keeps its books in USD; accepted is a number and USD, such as "0.0005 USD"
               line 40: market.lead = "2h": no slot could be sold: bids reach no further than the lead; accepted is less than 1h
               line 42: edge.object_max = "16 MiB" (the default): the cache is too small for it; accepted is at most a quarter of edge.cache_size

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use headroom_units::{BitRate, Bytes, Currency, Fraction, Price, SlotLength, UnitSize, Units};
+use headroom_units::{
+    BitRate, Bytes, Currency, Fraction, Origin, OriginHost, Price, SlotLength, UnitSize, Units,
+};
 use ipnet::IpNet;
 
 use super::{duration, limits, mistake::Refusal, reader::parsed};
@@ -124,12 +126,11 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Refusal> {
     })
 }
 
-/// An origin server: an address and a port that can be connected to.
-pub(super) fn origin(text: &str) -> Result<SocketAddr, Refusal> {
-    let origin = socket(text)?;
-    address(&origin.ip().to_string())?;
-    if origin.port() == 0 {
-        return Err(Refusal::new("its port is zero", "such as \"192.0.2.1:8080\""));
+/// An origin server that can be connected to.
+pub(super) fn origin(text: &str) -> Result<Origin, Refusal> {
+    let origin: Origin = parsed(text)?;
+    if let OriginHost::Address(ip) = origin.host {
+        address(&ip.to_string())?;
     }
     Ok(origin)
 }

@@ -10,10 +10,11 @@ use anyhow::Context;
 use headroom_bus::Bus;
 use headroom_dns::{DnsConfig, DnsServer, Zone};
 use headroom_exchange::OPERATOR_TOKEN_FILE;
+use headroom_units::Origin;
 use headroom_wire::{
     AlgorithmDocument, ContractView, NewCredit, NewPurchaser, NewSeries, NewSite,
     OverShareDocument, PurchaserView, RemainderDocument, SeriesImported, SeriesPoint,
-    ServerDocument, SiteView, Text, Time,
+    ServerDocument, SiteRulesDocument, SiteView, Text, Time,
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
@@ -273,7 +274,9 @@ async fn register(scenario: &Scenario, operator: &Api) -> anyhow::Result<(Api, S
     let site = NewSite {
         id: Text("shop".parse()?),
         hosts: vec![Text(SHOP.parse()?)],
-        origins: ORIGINS.map(|address| SocketAddr::from((address, port))).into(),
+        origins: ORIGINS
+            .map(|address| Text(Origin::from(SocketAddr::from((address, port)))))
+            .into(),
         remainder: match scenario.remainder {
             RemainderPolicy::Return => {
                 RemainderDocument::Return { name: Text(SHOP_ORIGIN.parse()?) }
@@ -287,6 +290,7 @@ async fn register(scenario: &Scenario, operator: &Api) -> anyhow::Result<(Api, S
         },
         over_share: OverShareDocument::Redirect,
         fallback: Text(format!("{SHOP_ORIGIN}:{port}").parse()?),
+        rules: SiteRulesDocument::default(),
     };
     let site: SiteView = purchaser.post("/v1/sites", site).await?;
     Ok((purchaser, site))

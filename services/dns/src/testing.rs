@@ -17,7 +17,7 @@ use domain::{
 use expect_test::Expect;
 use headroom_steer::{
     AssignAlgorithm, Edge, Entitlement, Fleet, NameServer, OverShare, Owner, PlanInput, Region,
-    Remainder, Server, Severity, SiteInput,
+    Remainder, Server, Severity, SiteInput, SiteRules,
 };
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, SiteId, Timestamp};
 use ipnet::IpNet;
@@ -101,6 +101,8 @@ pub(crate) fn site(id: &str, host: &str, remainder: Remainder) -> SiteInput {
         remainder,
         over_share: OverShare::Redirect,
         fallback: "origin.shop.example".parse().unwrap(),
+        rules: SiteRules::default(),
+        purges: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use headroom_bus::{
 use headroom_dns::{DnsConfig, DnsError, DnsServer, Zone};
 use headroom_steer::{
     Edge, Entitlement, Fleet, NameServer, OverShare, Owner, Plan, PlanInput, Region, Remainder,
-    SiteInput,
+    SiteInput, SiteRules,
 };
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate};
 use headroom_wire::{BudgetsMessage, LeaseBudgetMessage, PlanDocument, Text, Time};
@@ -64,6 +64,8 @@ fn plan(generation: u64, host: &str) -> Plan {
             remainder: Remainder::ReturnAddresses(address("198.51.100.1")),
             over_share: OverShare::Redirect,
             fallback: "origin.shop.example".parse().unwrap(),
+            rules: SiteRules::default(),
+            purges: Vec::new(),
         }],
         entitlements: vec![("shop".parse().unwrap(), entitlement)],
     })

@@ -1,65 +1,99 @@
-//! What is sent as the body of a response, and the counting of its bytes.
+//! What is sent as the body of a response: from where, at what pace, and the counting of it.
+//!
+//! What is at hand and small goes in one piece and was paid when its head was sent. All else comes
+//! in pieces; a piece for a contract is sent when the contract's egress holds it, so that no
+//! response is faster than what was bought.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use headroom_steer::Egress;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::time::Sleep;
 
 use crate::{
+    fill::Reader,
     meter::Account,
     origin::{BodyError, TimedBody},
     proxy::Worker,
+    table::ServedSite,
 };
-
-/// A piece of a response that is being filled.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    /// Content.
-    Data(Bytes),
-    /// It is too large to be stored: the rest comes directly from the origin.
-    Rest(TimedBody),
-    /// The response is whole.
-    End,
-    /// The response is cut off.
-    Failed(BodyError),
-}
 
 /// The body of a response to a visitor.
 #[derive(Debug)]
 pub(crate) enum EdgeBody {
     /// All of it at hand; it was counted when the head was.
     Whole(Option<Bytes>),
-    /// Comes in frames, each counted as it goes.
-    Streamed(Source, Tally),
+    /// Comes in pieces, each counted as it goes.
+    Streamed(Box<Streamed>),
 }
 
-/// Where frames come from.
+/// A body that comes in pieces.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    source: Source,
+    tally: Tally,
+    /// What the source gave and may not be sent yet.
+    waiting: Option<Bytes>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where pieces come from.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// From the origin as fast as the visitor takes it.
     Origin(TimedBody),
-    /// From a fill, which does not wait for the visitor: it holds no more than is to be stored.
-    Fill(mpsc::UnboundedReceiver<Piece>),
-    /// Nothing more.
-    Ended,
+    /// From a fill.
+    Fill(Reader),
+    /// From the cache.
+    Stored(VecDeque<Bytes>),
 }
 
-/// Who counts the frames.
+/// Who counts and pays the pieces.
 #[derive(Debug)]
 pub(crate) struct Tally {
     worker: Arc<Worker>,
+    site: Arc<ServedSite>,
     account: Account,
 }
 
 impl Tally {
-    pub(crate) fn new(worker: Arc<Worker>, account: Account) -> Self {
-        Self { worker, account }
+    pub(crate) fn new(worker: Arc<Worker>, site: Arc<ServedSite>, account: Account) -> Self {
+        Self { worker, site, account }
     }
+
+    /// How many of `wanted` bytes may be sent now; they are paid and counted. Or how long not.
+    pub(crate) fn take(&mut self, wanted: usize) -> Result<usize, Pause> {
+        let now = headroom_clock::now();
+        let mut granted = u64::try_from(wanted).unwrap_or(u64::MAX);
+        if let Account::Contract(contract) = self.account {
+            let table = self.worker.shared.table.load();
+            granted = match table.take_egress(contract, granted, now) {
+                Egress::Granted(bytes) => bytes,
+                Egress::Wait(pause) => return Err(Pause::For(pause)),
+                Egress::Over => {
+                    // What comes after this contract pays for the rest.
+                    let next = table.active_contract(&self.site, now).ok_or(Pause::ForEver)?;
+                    self.account = Account::Contract(next);
+                    return Err(Pause::For(Duration::ZERO));
+                }
+            };
+        }
+        self.worker.meter(self.account, false, granted, now);
+        Ok(usize::try_from(granted).unwrap_or(wanted))
+    }
+}
+
+/// Why nothing may be sent.
+pub(crate) enum Pause {
+    For(Duration),
+    ForEver,
 }
 
 impl EdgeBody {
@@ -71,6 +105,11 @@ impl EdgeBody {
     /// Content at hand.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// Content that comes, or is too much to be sent at once.
+    pub(crate) fn streamed(source: Source, tally: Tally) -> Self {
+        Self::Streamed(Box::new(Streamed { source, tally, waiting: None, pause: None }))
     }
 }
 
@@ -84,63 +123,96 @@ impl Body for EdgeBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(source, tally) => {
-                let frame = ready!(source.poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    tally.worker.meter(tally.account, false, bytes, headroom_clock::now());
-                }
-                Poll::Ready(frame)
-            }
+            Self::Streamed(streamed) => streamed.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Streamed(Source::Origin(body), _) => body.is_end_stream(),
-            Self::Streamed(Source::Fill(_), _) => false,
-            Self::Streamed(Source::Ended, _) => true,
+            Self::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(Some(bytes)) => {
-                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            Self::Whole(Some(bytes)) => exactly(bytes.len()),
+            Self::Whole(None) => SizeHint::with_exact(0),
+            Self::Streamed(streamed) => streamed.size_hint(),
+        }
+    }
+}
+
+fn exactly(bytes: usize) -> SizeHint {
+    SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+impl Streamed {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
             }
-            Self::Whole(None) | Self::Streamed(Source::Ended, _) => SizeHint::with_exact(0),
-            Self::Streamed(Source::Origin(body), _) => body.size_hint(),
-            Self::Streamed(Source::Fill(_), _) => SizeHint::default(),
+            let mut piece = match self.waiting.take() {
+                Some(piece) => piece,
+                None => match ready!(self.source.poll_piece(cx)) {
+                    Some(Ok(piece)) if piece.is_empty() => continue,
+                    Some(Ok(piece)) => piece,
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => return Poll::Ready(None),
+                },
+            };
+            match self.tally.take(piece.len()) {
+                Ok(granted) => {
+                    let sent = piece.split_to(granted.min(piece.len()));
+                    self.waiting = (!piece.is_empty()).then_some(piece);
+                    return Poll::Ready(Some(Ok(Frame::data(sent))));
+                }
+                Err(Pause::For(pause)) => {
+                    self.waiting = Some(piece);
+                    if !pause.is_zero() {
+                        self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+                    }
+                }
+                Err(Pause::ForEver) => return Poll::Ready(Some(Err(BodyError::ContractOver))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.waiting.is_none()
+            && match &self.source {
+                Source::Origin(body) => body.is_end_stream(),
+                Source::Fill(_) => false,
+                Source::Stored(pieces) => pieces.is_empty(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let waiting = self.waiting.as_ref().map_or(0, Bytes::len);
+        match &self.source {
+            Source::Origin(body) if waiting == 0 => body.size_hint(),
+            Source::Origin(_) | Source::Fill(_) => SizeHint::default(),
+            Source::Stored(pieces) => {
+                exactly(pieces.iter().map(Bytes::len).sum::<usize>() + waiting)
+            }
         }
     }
 }
 
 impl Source {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let pieces = match self {
-            Self::Ended => return Poll::Ready(None),
-            Self::Origin(body) => return Pin::new(body).poll_frame(cx),
-            Self::Fill(pieces) => pieces,
-        };
-        match ready!(pieces.poll_recv(cx)) {
-            Some(Piece::Data(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Some(Piece::Rest(body)) => {
-                *self = Self::Origin(body);
-                self.poll_frame(cx)
-            }
-            Some(Piece::End) => {
-                *self = Self::Ended;
-                Poll::Ready(None)
-            }
-            Some(Piece::Failed(error)) => Poll::Ready(Some(Err(error))),
-            // A fill that vanishes must not look like the end of the content.
-            None => Poll::Ready(Some(Err(BodyError::Lost))),
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            // Trailers are not passed on.
+            Self::Origin(body) => Pin::new(body).poll_frame(cx).map(|frame| {
+                frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
+            }),
+            Self::Fill(reader) => reader.poll_piece(cx),
+            Self::Stored(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
         }
     }
 }

@@ -234,7 +234,7 @@ impl Hall {
         ended?;
         let tunnel = line.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tunnel) = tunnel {
-            Box::pin(tunnel.run(&line.worker, &line.pulse)).await;
+            Box::pin(tunnel.run(&line.pulse)).await;
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ mod cache;
 mod config;
 mod connection;
 mod control;
+#[cfg_attr(not(test), expect(dead_code, reason = "the cache uses the disk tier in a next step"))]
+mod disk;
 mod error;
 mod fetch;
 mod fill;
@@ -39,10 +41,12 @@ pub mod limits;
 mod listen;
 mod meter;
 mod metrics;
+mod object;
 mod origin;
 mod pace;
 mod proxy;
 mod pulse;
+mod purge;
 mod report;
 mod request;
 mod respond;
@@ -64,7 +68,7 @@ use arc_swap::ArcSwap;
 pub use config::{EdgeConfig, VisitorConfig};
 use control::Control;
 pub use error::EdgeError;
-use fill::Fills;
+use fill::{Fills, Unshared};
 use headroom_bus::Bus;
 use headroom_planfile as planfile;
 use http::HeaderValue;
@@ -124,6 +128,7 @@ impl Edge {
             table: ArcSwap::from_pointee(last_table(&config)),
             cache: cache::Cache::new(&config)?,
             fills: Arc::<Fills>::default(),
+            unshared: Unshared::new(),
             metrics: metrics.of(&config.id),
             via,
             object_bytes_max: config.object_bytes_max.count(),

@@ -115,12 +115,14 @@ impl Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Hit,
+    Stale,
     Revalidated,
     Collapsed,
     Miss,
     Bypass,
     Redirected,
     PassedThrough,
+    Refused,
     BadRequest,
     Misdirected,
     OriginUnreachable,
@@ -130,14 +132,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Hit,
+        Self::Stale,
         Self::Revalidated,
         Self::Collapsed,
         Self::Miss,
         Self::Bypass,
         Self::Redirected,
         Self::PassedThrough,
+        Self::Refused,
         Self::BadRequest,
         Self::Misdirected,
         Self::OriginUnreachable,
@@ -149,12 +153,14 @@ impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Revalidated => "revalidated",
             Self::Collapsed => "collapsed",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
             Self::Redirected => "redirected",
             Self::PassedThrough => "passed_through",
+            Self::Refused => "refused",
             Self::BadRequest => "bad_request",
             Self::Misdirected => "misdirected",
             Self::OriginUnreachable => "origin_unreachable",

@@ -8,12 +8,16 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use headroom_units::{Origin, Scheme};
 use http::{
     HeaderMap, Method, Request, Response, Uri, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -52,10 +56,14 @@ pub(crate) enum FetchError {
 }
 
 /// Why a body ends before its end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the content was cut off: {0}")]
-    CutOff(hyper::Error),
+    CutOff(Arc<hyper::Error>),
+    #[error("the visitor took the content too slowly for the others who wait for it")]
+    TooSlow,
+    #[error("the contract that paid for it is over")]
+    ContractOver,
     #[error("nothing came for too long")]
     Silence,
     #[error("the fetch ended before the content")]
@@ -103,7 +111,7 @@ impl Origins {
     /// request.
     pub(crate) async fn fetch(
         &self,
-        origins: &[SocketAddr],
+        origins: &[Origin],
         head: &UpstreamHead,
     ) -> Result<Response<TimedBody>, FetchError> {
         let (first, tries) = match head.method.is_idempotent() {
@@ -111,8 +119,8 @@ impl Origins {
             false => (0, 1),
         };
         let mut result = Err(FetchError::Unreachable);
-        for address in origins.iter().cycle().skip(first).take(tries) {
-            let asked = self.ask(*address, head.clone(), Either::Left(Empty::new()));
+        for origin in origins.iter().cycle().skip(first).take(tries) {
+            let asked = self.ask(origin, head.clone(), Either::Left(Empty::new()));
             result = timeout(self.answer_within, asked).await.unwrap_or(Err(FetchError::Timeout));
             if !matches!(result, Err(FetchError::Unreachable | FetchError::ConnectTimeout)) {
                 break;
@@ -121,14 +129,14 @@ impl Origins {
         result
     }
 
-    fn turn(&self, origins: &[SocketAddr]) -> usize {
+    fn turn(&self, origins: &[Origin]) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed) % origins.len().max(1)
     }
 
     /// The response to a request with a body, which can be sent only once.
     pub(crate) async fn fetch_with(
         &self,
-        origins: &[SocketAddr],
+        origins: &[Origin],
         head: UpstreamHead,
         body: Incoming,
     ) -> Result<Response<TimedBody>, FetchError> {
@@ -141,17 +149,22 @@ impl Origins {
             tokio::time::sleep(self.answer_within).await;
         };
         tokio::select! {
-            answer = self.ask(*first, head, Either::Right(body)) => answer,
+            answer = self.ask(first, head, Either::Right(body)) => answer,
             () = late => Err(FetchError::Timeout),
         }
     }
 
     async fn ask(
         &self,
-        address: SocketAddr,
+        origin: &Origin,
         head: UpstreamHead,
         body: UpstreamBody,
     ) -> Result<Response<TimedBody>, FetchError> {
+        // Names and TLS are not spoken yet.
+        let Some(address) = origin.socket_address().filter(|_| origin.scheme == Scheme::Http)
+        else {
+            return Err(FetchError::Unreachable);
+        };
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.version_mut() = Version::HTTP_11;
@@ -240,7 +253,9 @@ impl Body for TimedBody {
             }
             // RFC 9110 §6.5.1: trailers are not passed on.
             let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::CutOff)));
+            return Poll::Ready(
+                frame.map(|frame| frame.map_err(|error| BodyError::CutOff(Arc::new(error)))),
+            );
         }
         let silence_max = self.silence_max;
         let pace = self.upload.as_mut().map(|upload| upload.pace.wait(Instant::now()));

@@ -6,28 +6,27 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use headroom_cache::{CacheKey, Decision, QueryRule, RequestDirectives, Scheme, not_modified};
+use headroom_cache::{CacheKey, Decision, RequestDirectives};
 use headroom_steer::{OverShare, client_prefix};
-use headroom_units::{HostName, Timestamp};
+use headroom_units::{HostName, Scheme, Timestamp};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CACHE_CONTROL, ETAG, LAST_MODIFIED},
-    request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CACHE_CONTROL, request::Parts,
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
-    body::EdgeBody,
-    cache::{Cache, StoredObject},
+    body::{EdgeBody, Source},
+    cache::{Cache, Variants},
     connection::{Line, Peer},
-    fill::Fills,
+    fill::{Fills, Unshared},
     meter::{Account, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
+    object::StoredObject,
     origin::Origins,
     pulse::Times,
     request,
-    respond::{self, Refusal},
+    respond::{self, Content, Refusal},
     table::{ServedSite, Table, Verdict},
     tls::Tls,
     upgrade,
@@ -40,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) cache: Cache,
     pub(crate) fills: Arc<Fills>,
+    pub(crate) unshared: Unshared,
     pub(crate) metrics: EdgeMetrics,
     /// What this edge writes into `Via`, and knows itself by.
     pub(crate) via: HeaderValue,
@@ -67,6 +67,7 @@ pub(crate) struct Worker {
 pub(crate) struct Visit {
     pub(crate) now: Timestamp,
     pub(crate) peer: Peer,
+    pub(crate) scheme: Scheme,
     pub(crate) host: HostName,
     pub(crate) site: Arc<ServedSite>,
     verdict: Verdict,
@@ -94,6 +95,8 @@ pub(crate) type Reply = Result<(Outcome, Response<EdgeBody>), Refusal>;
 /// What to do with a request that may use the cache.
 enum Decided {
     Serve(Arc<StoredObject>, Duration),
+    /// The same, and renew it behind the visitor's back.
+    ServeAndRefresh(Arc<StoredObject>, Duration),
     /// Ask the origin; about this object, if there is one.
     Fetch(Option<Arc<StoredObject>>),
     NotCached,
@@ -143,7 +146,8 @@ impl Worker {
         let table = self.shared.table.load();
         let (host, site) = identify(&table, &host, line.server_name.as_deref())?;
         let verdict = self.admit(&table, site, line.peer.address, now);
-        Ok(Visit { now, peer: line.peer, host: host.clone(), site: Arc::clone(site), verdict })
+        let (host, site, peer) = (host.clone(), Arc::clone(site), line.peer);
+        Ok(Visit { now, peer, scheme: peer.scheme, host, site, verdict })
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
@@ -168,7 +172,7 @@ impl Worker {
     }
 
     /// Over the share: back to the purchaser, as the site says. Without a contract only by a
-    /// redirect: who has bought nothing is not proxied.
+    /// redirect or a refusal: who has bought nothing is not proxied.
     async fn turn_away(
         self: &Arc<Self>,
         visit: &Visit,
@@ -176,7 +180,9 @@ impl Worker {
         body: Option<Incoming>,
     ) -> Reply {
         let policy = match visit.verdict {
-            Verdict::NoContract => OverShare::Redirect,
+            Verdict::NoContract if visit.site.over_share == OverShare::PassThrough => {
+                OverShare::Redirect
+            }
             _ => visit.site.over_share,
         };
         match policy {
@@ -193,6 +199,7 @@ impl Worker {
                     self.forward(visit, parts, body, "headroom; fwd=bypass").await?;
                 Ok((Outcome::PassedThrough, response))
             }
+            OverShare::Refuse => Err(Refusal::OverShare),
         }
     }
 
@@ -205,17 +212,23 @@ impl Worker {
     ) -> Reply {
         if !request::may_use_cache(&parts, body.is_some()) {
             let known = parts.method == Method::GET || parts.method == Method::HEAD;
-            let status = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
-            return self.forward(visit, parts, body, status).await;
+            let why = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
+            return self.forward(visit, parts, body, why).await;
         }
-        let key = key(visit, &parts.uri);
-        let stored = self.look_up(&key);
-        match decide(stored, &parts.headers, visit.now) {
+        let key = key_of(visit, &parts.uri);
+        let stored = self.look_up(visit, &key);
+        match decide(stored.as_ref(), &parts.headers, visit.now) {
             Decided::Serve(object, age) => {
-                Ok((Outcome::Hit, stored_reply(&parts, &object, age, "headroom; hit")))
+                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                Ok((Outcome::Hit, response))
+            }
+            Decided::ServeAndRefresh(object, age) => {
+                self.refresh(visit, &key, &parts, &object);
+                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                Ok((Outcome::Stale, response))
             }
             Decided::NotCached => Err(Refusal::NotCached),
-            Decided::Fetch(stale) if request::may_fill(&parts) => {
+            Decided::Fetch(stale) if request::may_fill(&parts, stale.is_some()) => {
                 self.fill(visit, &key, parts, stale).await
             }
             Decided::Fetch(Some(_)) => {
@@ -225,33 +238,81 @@ impl Worker {
         }
     }
 
+    /// What is stored and was not purged.
     #[tracing::instrument(level = "trace", skip_all)]
-    fn look_up(&self, key: &CacheKey) -> Option<Arc<StoredObject>> {
-        self.shared.cache.get(key)
+    fn look_up(&self, visit: &Visit, key: &CacheKey) -> Option<Variants> {
+        let variants = self.shared.cache.get(key)?;
+        let purged = |object: &&Arc<StoredObject>| visit.site.is_purged(key, object);
+        if let Some(object) = variants.as_slice().iter().find(purged) {
+            self.shared.cache.remove_variant(key, object);
+            return self.look_up(visit, key);
+        }
+        Some(variants)
     }
 
-    /// Hands the response over to the connection, and counts what is at hand of it.
+    /// A stored response as the answer to a request: whole, in part, without content for HEAD, or
+    /// as 304 if the visitor has it.
+    pub(crate) fn stored_reply(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &Parts,
+        object: &Arc<StoredObject>,
+        age: Duration,
+        why: &'static str,
+    ) -> Response<EdgeBody> {
+        let mut response = respond::stored(parts, object, age).map(|content| match content {
+            Content::None => EdgeBody::empty(),
+            Content::Whole(bytes) => EdgeBody::whole(bytes),
+            Content::Pieces(pieces) => {
+                EdgeBody::streamed(Source::Stored(pieces), self.tally(visit))
+            }
+        });
+        respond::add_cache_status(response.headers_mut(), why);
+        response
+    }
+
+    /// Hands the response over to the connection, and counts and pays what is at hand of it.
     #[tracing::instrument(level = "trace", skip_all)]
     fn send(
-        &self,
+        self: &Arc<Self>,
         visit: &Visit,
         outcome: Outcome,
-        response: Response<EdgeBody>,
+        mut response: Response<EdgeBody>,
     ) -> Response<EdgeBody> {
         let hit = outcome == Outcome::Hit;
         // A hit is sent in the moment it came; anything else took its time.
         let now = if hit { visit.now } else { headroom_clock::now() };
+        let head = respond::head_bytes(response.headers());
         let body = match response.body() {
             EdgeBody::Whole(Some(bytes)) => bytes.len(),
-            EdgeBody::Whole(None) | EdgeBody::Streamed(..) => 0,
+            EdgeBody::Whole(None) | EdgeBody::Streamed(_) => 0,
         };
-        let bytes = respond::head_bytes(response.headers()) + body;
-        self.meter(visit.account(), hit, u64::try_from(bytes).unwrap_or(u64::MAX), now);
+        let account = visit.account();
+        let mut bytes = u64::try_from(head + body).unwrap_or(u64::MAX);
+        if let Account::Contract(contract) = account {
+            let table = self.shared.table.load();
+            if !table.pay_egress(contract, bytes, now) {
+                // Too much for now: the head goes, the body when there is room for it.
+                bytes = u64::try_from(head).unwrap_or(u64::MAX);
+                table.charge(contract, bytes, now);
+                response = response.map(|body| self.paced(visit, body));
+            }
+        }
+        self.meter(account, hit, bytes, now);
         self.shared.metrics.count(outcome);
         response
     }
 
-    /// Counts bytes that are sent, and charges them to the contract.
+    fn paced(self: &Arc<Self>, visit: &Visit, body: EdgeBody) -> EdgeBody {
+        match body {
+            EdgeBody::Whole(Some(bytes)) => {
+                EdgeBody::streamed(Source::Stored([bytes].into()), self.tally(visit))
+            }
+            EdgeBody::Whole(None) | EdgeBody::Streamed(_) => body,
+        }
+    }
+
+    /// Counts bytes that are sent and paid.
     #[tracing::instrument(level = "trace", skip_all)]
     pub(crate) fn meter(&self, account: Account, hit: bool, bytes: u64, now: Timestamp) {
         self.counts.count(now, |counts| {
@@ -260,9 +321,6 @@ impl Worker {
                 counts.hit(account);
             }
         });
-        if let Account::Contract(contract) = account {
-            self.shared.table.load().charge(contract, bytes, now);
-        }
         self.shared.metrics.sent_bytes.inc_by(bytes);
     }
 }
@@ -286,44 +344,23 @@ fn identify<'t>(
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
-pub(crate) fn key(visit: &Visit, uri: &Uri) -> CacheKey {
-    CacheKey::of(&visit.site.id, visit.peer.scheme, &visit.host, uri, &QueryRule::Keep)
+pub(crate) fn key_of(visit: &Visit, uri: &Uri) -> CacheKey {
+    CacheKey::of(&visit.site.id, visit.scheme, &visit.host, uri, visit.site.query_rule())
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
-fn decide(stored: Option<Arc<StoredObject>>, request: &HeaderMap, now: Timestamp) -> Decided {
-    let Some(object) = stored else {
+fn decide(stored: Option<&Variants>, request: &HeaderMap, now: Timestamp) -> Decided {
+    let Some(object) = stored.and_then(|variants| variants.select(request)) else {
         let only_if_cached =
             request.contains_key(CACHE_CONTROL) && RequestDirectives::of(request).only_if_cached;
         return if only_if_cached { Decided::NotCached } else { Decided::Fetch(None) };
     };
+    let object = Arc::clone(object);
     match object.policy.decide(request, now) {
         Decision::Fresh { age } | Decision::Stale { age } => Decided::Serve(object, age),
+        Decision::StaleWhileRevalidate { age } => Decided::ServeAndRefresh(object, age),
         Decision::Validate => Decided::Fetch(Some(object)),
         Decision::Miss => Decided::Fetch(None),
         Decision::GatewayTimeout => Decided::NotCached,
     }
-}
-
-/// A stored response as the answer to a request: whole, without content for HEAD, or as 304 if the
-/// visitor has it.
-pub(crate) fn stored_reply(
-    parts: &Parts,
-    object: &StoredObject,
-    age: Duration,
-    status: &'static str,
-) -> Response<EdgeBody> {
-    let response = respond::stored(object, age, parts.method == Method::HEAD);
-    let mut response = unless_known(parts, response);
-    respond::add_cache_status(response.headers_mut(), status);
-    response
-}
-
-/// `response`, or 304 if the visitor said it has just that (RFC 9110 §13.2.1: only in place of a
-/// success).
-pub(crate) fn unless_known(parts: &Parts, response: Response<EdgeBody>) -> Response<EdgeBody> {
-    let headers = response.headers();
-    let known = response.status() == StatusCode::OK
-        && not_modified(&parts.headers, headers.get(ETAG), headers.get(LAST_MODIFIED));
-    if known { respond::as_not_modified(response) } else { response }
 }

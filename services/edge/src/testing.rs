@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use headroom_steer::{
     Budgets, Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site,
+    SiteRules,
 };
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 
@@ -45,6 +46,8 @@ fn site(host: &str, owner: Owner, entitlements: Vec<Entitlement>) -> Site {
         remainder: Remainder::ReturnName("origin.shop.example".parse().unwrap()),
         over_share: OverShare::Redirect,
         fallback: "origin.shop.example:8080".parse().unwrap(),
+        rules: SiteRules::default(),
+        purges: Vec::new(),
         entitlements,
     }
 }

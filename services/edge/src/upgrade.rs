@@ -7,13 +7,13 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use headroom_units::{Origin, Scheme};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, UPGRADE},
@@ -30,14 +30,13 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
     net::TcpStream,
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 
 use crate::{
-    body::{EdgeBody, Source, Tally},
+    body::{EdgeBody, Pause, Source, Tally},
     connection::Line,
     limits,
-    meter::Account,
     metrics::Outcome,
     origin::{FetchError, TimedBody, UpstreamHead},
     proxy::{Reply, Visit, Worker},
@@ -52,7 +51,7 @@ use crate::{
 pub(crate) struct Tunnel {
     visitor: OnUpgrade,
     origin: OnUpgrade,
-    account: Account,
+    tally: Tally,
 }
 
 /// The protocol a visitor asks to change to, if it is one that may be tunnelled.
@@ -106,7 +105,7 @@ impl Worker {
             return Err(Refusal::Fetch(FetchError::Unsound));
         }
         let origin = hyper::upgrade::on(&mut response);
-        line.tunnel(Tunnel { visitor, origin, account: visit.account() });
+        line.tunnel(Tunnel { visitor, origin, tally: self.tally(visit) });
         let mut response = response.map(|_| EdgeBody::empty());
         headroom_cache::remove_hop_by_hop(response.headers_mut());
         respond::add_via(response.headers_mut(), &self.shared.via);
@@ -121,10 +120,10 @@ impl Worker {
         visit: &Visit,
         response: Response<Incoming>,
     ) -> (Outcome, Response<EdgeBody>) {
-        let tally = Tally::new(Arc::clone(self), visit.account());
+        let tally = self.tally(visit);
         let silence_max = self.shared.follow_max;
         let mut response = response.map(|body| {
-            EdgeBody::Streamed(Source::Origin(TimedBody::new(body, silence_max, None)), tally)
+            EdgeBody::streamed(Source::Origin(TimedBody::new(body, silence_max, None)), tally)
         });
         headroom_cache::remove_hop_by_hop(response.headers_mut());
         respond::add_via(response.headers_mut(), &self.shared.via);
@@ -134,9 +133,11 @@ impl Worker {
 }
 
 /// The response of the first origin that can be reached, over a connection of its own.
-async fn ask(origins: &[SocketAddr], head: UpstreamHead) -> Result<Response<Incoming>, FetchError> {
+async fn ask(origins: &[Origin], head: UpstreamHead) -> Result<Response<Incoming>, FetchError> {
     let mut stream = None;
-    for origin in origins {
+    // Names and TLS are not spoken yet.
+    let clear = origins.iter().filter(|origin| origin.scheme == Scheme::Http);
+    for origin in clear.filter_map(Origin::socket_address) {
         match TcpStream::connect(origin).await {
             Ok(connected) => {
                 stream = Some(connected);
@@ -171,7 +172,7 @@ async fn ask(origins: &[SocketAddr], head: UpstreamHead) -> Result<Response<Inco
 
 impl Tunnel {
     /// Carries bytes both ways until one side ends or nothing comes for too long.
-    pub(crate) async fn run(self, worker: &Arc<Worker>, pulse: &Pulse) {
+    pub(crate) async fn run(self, pulse: &Pulse) {
         let carried = pulse.unless_cut(async {
             let (visitor, origin) = (self.visitor.await.ok()?, self.origin.await.ok()?);
             let parts = visitor.downcast::<TokioIo<Socket>>().ok()?;
@@ -182,7 +183,7 @@ impl Tunnel {
             }
             let mut socket = parts.io.into_inner();
             socket.become_tunnel();
-            let mut visitor = Metered { socket, worker, account: self.account };
+            let mut visitor = Metered { socket, tally: self.tally, paid: 0, pause: None };
             let mut origin: TokioIo<Upgraded> = TokioIo::new(origin);
             copy_bidirectional(&mut visitor, &mut origin).await.ok()
         });
@@ -196,14 +197,36 @@ impl Tunnel {
     }
 }
 
-/// Counts what goes to the visitor.
-struct Metered<'a> {
+/// Counts what goes to the visitor, and keeps to what is purchased.
+struct Metered {
     socket: Socket,
-    worker: &'a Arc<Worker>,
-    account: Account,
+    tally: Tally,
+    /// Bytes that are paid and not yet sent.
+    paid: usize,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl AsyncRead for Metered<'_> {
+impl Metered {
+    /// How many of `wanted` bytes may be sent now.
+    fn poll_paid(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        while self.paid == 0 && wanted > 0 {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match self.tally.take(wanted) {
+                Ok(paid) => self.paid = paid,
+                Err(Pause::For(time)) => self.pause = Some(Box::pin(sleep(time))),
+                Err(Pause::ForEver) => {
+                    return Poll::Ready(Err(io::Error::other("nothing is purchased any more")));
+                }
+            }
+        }
+        Poll::Ready(Ok(wanted.min(self.paid)))
+    }
+}
+
+impl AsyncRead for Metered {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -213,19 +236,17 @@ impl AsyncRead for Metered<'_> {
     }
 }
 
-impl AsyncWrite for Metered<'_> {
+impl AsyncWrite for Metered {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.socket).poll_write(cx, buf);
-        if let Poll::Ready(Ok(written)) = &result {
-            let bytes = u64::try_from(*written).unwrap_or(u64::MAX);
-            this.worker.meter(this.account, false, bytes, headroom_clock::now());
-        }
-        result
+        let paid = ready!(this.poll_paid(cx, buf.len()))?;
+        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, &buf[..paid]))?;
+        this.paid -= written;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -19,6 +19,8 @@ pub const METERS_KEPT: Duration = Duration::from_secs(14 * 86_400);
 pub const SLOTS_LISTED_MAX: u64 = 2_000;
 /// The most sites of one purchaser.
 pub const SITES_PER_PURCHASER_MAX: usize = 1_000;
+/// The most URLs, prefixes and tags of one purge.
+pub const PURGES_PER_CALL_MAX: usize = 500;
 /// How long a proof of control may take.
 pub const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
 /// Part of the edge-seconds of a slot that must be metered for it to enter the series.
@@ -31,4 +33,5 @@ pub const GENERATION_MAX: u64 = 1 << 36;
 pub const SECRET_BYTES: usize = 24;
 
 const _: () = assert!(headroom_wire::limits::REQUEST_BODY_BYTES_MAX < DRAINED_BODY_BYTES_MAX);
+const _: () = assert!(PURGES_PER_CALL_MAX <= headroom_steer::limits::PURGES_PER_SITE_MAX);
 const _: () = assert!(SECRET_BYTES * 8 >= 128);

@@ -71,6 +71,39 @@ fn the_remainder_policy_follows_from_the_arguments() {
     );
 }
 
+fn check_rules(more: &[&str], expected: Expect) {
+    let made = match Wrapper::try_parse_from(BASE.iter().chain(more)) {
+        Ok(wrapper) => serde_json::to_string(&new_site(wrapper.args).rules).unwrap(),
+        Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    expected.assert_eq(&made);
+}
+
+#[test]
+fn the_rules_follow_from_the_arguments() {
+    check_rules(&[], expect![[r#"{"query":"keep","upgrades":false,"negative_seconds":0}"#]]);
+    check_rules(
+        &["--query", "only=size,page", "--allow-upgrades", "--negative", "10"],
+        expect![[r#"{"query":{"only":["size","page"]},"upgrades":true,"negative_seconds":10}"#]],
+    );
+    check_rules(
+        &["--query", "except=utm"],
+        expect![[r#"{"query":{"except":["utm"]},"upgrades":false,"negative_seconds":0}"#]],
+    );
+    check_rules(
+        &["--query", "only="],
+        expect![[
+            r#"error: invalid value 'only=' for '--query <RULE>': accepted is keep, ignore, sort, only=NAME,... or except=NAME,..."#
+        ]],
+    );
+    check_rules(
+        &["--negative", "86401"],
+        expect![
+            "error: invalid value '86401' for '--negative <SECONDS>': 86401 is not in 0..=86400"
+        ],
+    );
+}
+
 #[test]
 fn a_site_says_what_to_do_next() {
     let site: SiteView = serde_json::from_value(serde_json::json!({
@@ -88,7 +121,8 @@ fn a_site_says_what_to_do_next() {
     expect![[r#"
         site shop of shop-inc
         make its host names a CNAME to shop.cdn.example
-        origins 192.0.2.10:80, remainder return to origin.shop.example, over the share redirect, fallback origin.shop.example
+        origins http://192.0.2.10:80, remainder return to origin.shop.example, over the share redirect, fallback origin.shop.example
+        query keep, upgrades not tunnelled, errors remembered for 0 s
 
         host              proved  TXT record                  its text
         www.shop.example  yes     _headroom.www.shop.example  abc

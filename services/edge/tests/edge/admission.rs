@@ -152,6 +152,28 @@ async fn over_the_share_visitors_are_passed_through_if_the_site_says_so() {
 }
 
 #[tokio::test]
+async fn over_the_share_visitors_are_refused_if_the_site_wants_no_remainder() {
+    let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
+    let mut world = World::start();
+    let mut plan = plan(origin.address);
+    shop(&mut plan).over_share = OverShare::Refuse;
+    world.plan(plan).await;
+    let answer = world.get(SHOP, "/a").await;
+    assert_eq!((answer.status, answer.field("retry-after")), (503, Some("2")));
+    assert_eq!(answer.field("cache-control"), Some("no-store"));
+    let mut plan = plan_with_contract(origin.address, 8, -10, 100);
+    shop(&mut plan).over_share = OverShare::Refuse;
+    world.plan(plan).await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += usize::from(world.get(SHOP, "/a").await.status == 503);
+    }
+    assert!(refused >= 20, "{refused}");
+    assert_eq!(origin.count(), 1, "one fetch for the cache");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_report_comes_every_second_with_the_share_that_was_held() {
     let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
     let mut world = World::start();

@@ -94,7 +94,7 @@ async fn a_dead_origin_is_a_bad_gateway() {
 async fn the_next_origin_is_asked_if_the_first_is_dead() {
     let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
     let mut plan = plan(nowhere().await);
-    plan.sites.get_mut(&"own".parse().unwrap()).unwrap().origins.push(origin.address);
+    plan.sites.get_mut(&"own".parse().unwrap()).unwrap().origins.push(origin.address.into());
     let mut world = World::start();
     world.plan(plan).await;
     assert_eq!(world.get(OWN, "/a").await.status, 200);

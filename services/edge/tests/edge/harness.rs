@@ -13,7 +13,9 @@ use headroom_bus::{
     subjects::{METERS, PLAN},
 };
 use headroom_edge::{Edge, EdgeConfig, EdgeError, VisitorConfig};
-use headroom_steer::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site};
+use headroom_steer::{
+    Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRules,
+};
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 use headroom_wire::{MeterReport, PlanDocument};
 use prometheus_client::registry::Registry;
@@ -333,10 +335,12 @@ pub(crate) fn plan(origin: SocketAddr) -> Plan {
     let site = |host: &str, owner| Site {
         owner,
         hosts: vec![host.parse().unwrap()],
-        origins: vec![origin],
+        origins: vec![origin.into()],
         remainder: Remainder::ReturnName("origin.shop.example".parse().unwrap()),
         over_share: OverShare::Redirect,
         fallback: "origin.shop.example:8080".parse().unwrap(),
+        rules: SiteRules::default(),
+        purges: Vec::new(),
         entitlements: Vec::new(),
     };
     let purchaser = Owner::Purchaser("shop-inc".parse().unwrap());

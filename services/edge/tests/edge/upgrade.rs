@@ -41,7 +41,8 @@ async fn echo(answer: &'static str) -> SocketAddr {
 }
 
 /// The same plan, with sites that allow upgrades.
-fn allowing(plan: Plan) -> Plan {
+fn allowing(mut plan: Plan) -> Plan {
+    plan.sites.values_mut().for_each(|site| site.rules.upgrades = true);
     plan
 }
 
@@ -80,7 +81,6 @@ async fn an_upgrade_that_is_not_allowed_is_ignored() {
 }
 
 #[tokio::test]
-#[ignore = "no site can allow upgrades yet"]
 async fn after_101_bytes_go_both_ways_and_are_metered() {
     let origin = echo(AGREES).await;
     let world = world(plan_with_contract(origin, 100, -10, 100)).await;
@@ -111,7 +111,6 @@ async fn after_101_bytes_go_both_ways_and_are_metered() {
 }
 
 #[tokio::test]
-#[ignore = "no site can allow upgrades yet"]
 async fn without_101_it_is_an_ordinary_response() {
     let refuses = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
     let world = world(plan(echo(refuses).await)).await;
@@ -126,7 +125,6 @@ async fn without_101_it_is_an_ordinary_response() {
 }
 
 #[tokio::test]
-#[ignore = "no site can allow upgrades yet"]
 async fn an_origin_that_switches_to_something_else_is_not_sound() {
     let other = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n";
     let world = world(plan(echo(other).await)).await;
@@ -136,7 +134,6 @@ async fn an_origin_that_switches_to_something_else_is_not_sound() {
 }
 
 #[tokio::test]
-#[ignore = "no site can allow upgrades yet"]
 async fn what_is_said_before_101_reaches_no_origin() {
     let origin = echo(AGREES).await;
     let world = world(plan(origin)).await;

@@ -11,6 +11,7 @@ mod openapi;
 mod path;
 mod problem;
 mod purchasers;
+mod purges;
 mod regions;
 mod sites;
 
@@ -37,6 +38,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sites", post(sites::create).get(sites::list))
         .route("/v1/sites/{id}", get(sites::show))
         .route("/v1/sites/{id}/verify", post(sites::verify))
+        .route("/v1/sites/{id}/purges", post(purges::create))
         .route("/v1/regions", get(regions::list))
         .route("/v1/regions/{id}/series", put(regions::import_series))
         .route("/v1/headroom", get(regions::headroom))

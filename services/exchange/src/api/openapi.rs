@@ -7,7 +7,8 @@ use utoipa::{
 };
 
 use super::{
-    bids, body::json, contracts, ledger, live, problem::ApiResult, purchasers, regions, sites,
+    bids, body::json, contracts, ledger, live, problem::ApiResult, purchasers, purges, regions,
+    sites,
 };
 
 #[derive(OpenApi)]
@@ -26,6 +27,7 @@ use super::{
         sites::list,
         sites::show,
         sites::verify,
+        purges::create,
         regions::list,
         regions::headroom,
         regions::import_series,

@@ -225,5 +225,6 @@ fn view(shared: &Shared, stored: &StoredSite) -> ApiResult<SiteView> {
         remainder: site.remainder.clone(),
         over_share: site.over_share,
         fallback: site.fallback.clone(),
+        rules: site.rules.clone(),
     })
 }

@@ -1,6 +1,7 @@
 //! Contracts, sites and health become the plan in force.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -8,11 +9,12 @@ use std::{
 use headroom_bus::subjects::PLAN;
 use headroom_market::{Contract, Market};
 use headroom_steer::{
-    Entitlement, Owner, Plan, PlanInput, Severity, SiteInput, check, limits::ENTITLEMENT_KEPT, plan,
+    Entitlement, Owner, Plan, PlanInput, Severity, SiteInput, check, fold,
+    limits::ENTITLEMENT_KEPT, plan,
 };
 use headroom_store::StoredSite;
 use headroom_units::{Generation, SiteId, Timestamp};
-use headroom_wire::PlanDocument;
+use headroom_wire::{PlanDocument, PurgeDocument};
 
 use super::attempt;
 use crate::{ExchangeConfig, ExchangeError, limits::GENERATION_MAX, start::Shared};
@@ -47,6 +49,7 @@ pub(crate) async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
     let input = input(shared).await?;
     shared.metrics.edges_down.set(i64::try_from(input.down.len()).unwrap_or(i64::MAX));
     let next = plan(&input);
+    fold_purges(shared, &input).await?;
     let newest = |held: &Plan| held.generation.number() >= generation_seen(shared);
     if held.is_some_and(|held| newest(&held) && held.says_the_same(&next)) {
         return Ok(());
@@ -70,6 +73,13 @@ pub(crate) async fn input(shared: &Shared) -> Result<PlanInput, ExchangeError> {
     let now = headroom_clock::now();
     let fleet = &shared.config.fleet;
     let sites = shared.store.sites().await?;
+    let mut purges = shared.store.purges().await?;
+    let own = shared.config.own_sites.iter().cloned();
+    let mut sites: Vec<_> = own.chain(sites.iter().map(site)).collect();
+    for site in &mut sites {
+        let purges = purges.remove(&site.id).unwrap_or_default();
+        site.purges = purges.into_iter().map(Into::into).collect();
+    }
     let edges = fleet.regions.values().flat_map(|region| region.edges.keys());
     Ok(PlanInput {
         now,
@@ -80,9 +90,26 @@ pub(crate) async fn input(shared: &Shared) -> Result<PlanInput, ExchangeError> {
             .next(),
         fleet: fleet.clone(),
         down: shared.live.down(edges, shared.started_at, shared.config.edge_timeout, now),
-        sites: shared.config.own_sites.iter().cloned().chain(sites.iter().map(site)).collect(),
+        sites,
         entitlements: shared.book.read(|market| entitlements(market, &shared.config, now)).await,
     })
+}
+
+/// Keeps of the purges what the plan keeps of them.
+async fn fold_purges(shared: &Shared, input: &PlanInput) -> Result<(), ExchangeError> {
+    for site in &input.sites {
+        let folded = fold(site.purges.clone());
+        if folded == site.purges {
+            continue;
+        }
+        let kept: BTreeSet<u64> = folded.iter().map(|purge| purge.sequence).collect();
+        let dropped = site.purges.iter().map(|purge| purge.sequence);
+        let dropped: Vec<u64> = dropped.filter(|sequence| !kept.contains(sequence)).collect();
+        let widened = folded.iter().filter(|purge| !site.purges.contains(purge));
+        let widened: Vec<_> = widened.map(PurgeDocument::from).collect();
+        shared.store.fold_purges(&widened, &dropped).await?;
+    }
+    Ok(())
 }
 
 /// The highest generation in use anywhere: after a lost or restored database, edges and name
@@ -106,10 +133,12 @@ pub(crate) fn site(stored: &StoredSite) -> SiteInput {
         id: site.id.0.clone(),
         owner: Owner::Purchaser(stored.purchaser.clone()),
         hosts: stored.hosts.iter().map(|host| (host.host.clone(), host.proved)).collect(),
-        origins: site.origins.clone(),
+        origins: site.origins.iter().map(|origin| origin.0.clone()).collect(),
         remainder: site.remainder.clone().into(),
         over_share: site.over_share.into(),
         fallback: site.fallback.0.clone(),
+        rules: site.rules.clone().into(),
+        purges: Vec::new(),
     }
 }
 

@@ -45,6 +45,7 @@ fn nothing_is_done_for_who_has_no_token() {
         ("/v1/purchasers/shop/credits", json!({ "amount_micro": 5 })),
         ("/v1/purchasers/shop/tokens", json!({})),
         ("/v1/sites", site("shop", "www.shop.example")),
+        ("/v1/sites/own/purges", json!({ "all": true })),
         ("/v1/bids", house.bid("shop")),
     ];
     for (path, body) in bodies {

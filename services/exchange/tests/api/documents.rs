@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::House;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 19] = [
     "/v1/bids",
     "/v1/bids/{id}",
     "/v1/contracts",
@@ -24,6 +24,7 @@ const PATHS: [&str; 18] = [
     "/v1/regions/{id}/series",
     "/v1/sites",
     "/v1/sites/{id}",
+    "/v1/sites/{id}/purges",
     "/v1/sites/{id}/verify",
 ];
 

@@ -11,7 +11,9 @@ use std::{
 use headroom_bus::Bus;
 use headroom_exchange::{Exchange, ExchangeConfig, OPERATOR_TOKEN_FILE};
 use headroom_market::OfferPolicy;
-use headroom_steer::{Edge, Fleet, NameServer, OverShare, Owner, Region, Remainder, SiteInput};
+use headroom_steer::{
+    Edge, Fleet, NameServer, OverShare, Owner, Region, Remainder, SiteInput, SiteRules,
+};
 use headroom_store::Store;
 use headroom_units::{
     Currency, EdgeId, Fraction, Price, RegionId, Slot, SlotLength, UnitSize, Units,
@@ -424,5 +426,7 @@ fn own_site() -> SiteInput {
         remainder: Remainder::ReturnName("origin.operator.example".parse().unwrap()),
         over_share: OverShare::Redirect,
         fallback: "origin.operator.example".parse().unwrap(),
+        rules: SiteRules::default(),
+        purges: Vec::new(),
     }
 }

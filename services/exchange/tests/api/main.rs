@@ -15,6 +15,8 @@ mod name_server;
 #[cfg(test)]
 mod odd_values;
 #[cfg(test)]
+mod purges;
+#[cfg(test)]
 mod refused_bids;
 #[cfg(test)]
 mod requests;
