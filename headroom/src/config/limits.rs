@@ -37,6 +37,11 @@ pub(super) const AUCTION_EVERY: RangeInclusive<Duration> =
 /// How long an origin may take.
 pub(super) const ORIGIN_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_mins(10);
+/// How long a visitor may take.
+pub(super) const VISITOR_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
+/// Connections of one client; zero is no limit.
+pub(super) const CONNECTIONS_PER_CLIENT: RangeInclusive<i64> = 0..=65_536;
 /// Port numbers.
 pub(super) const PORT: RangeInclusive<i64> = 1..=65_535;
 /// Threads of one edge.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use headroom_dns::{DnsConfig, Zone};
-use headroom_edge::{EdgeConfig, Running};
+use headroom_edge::{EdgeConfig, Running, VisitorConfig};
 use headroom_units::{Bytes, HostName};
 
 use super::{
@@ -41,12 +41,14 @@ struct EdgeSettings {
     access_log_without_query: bool,
     origin_ca_file: Option<PathBuf>,
     allow_private_origins: bool,
+    tls_port: u16,
+    visitors: VisitorConfig,
 }
 
 pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Serving> {
     let edge = edge(root, base_dir);
     let section = root.section("dns");
-    let port = port(&section, 5353);
+    let port = port(&section, "port", 5353);
     let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
     let zones = zones(&section, basics, base_dir);
     section.finish();
@@ -76,6 +78,7 @@ impl Serving {
                 object_bytes_max: self.edge.object_bytes_max,
                 plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
                 running: self.edge.running(&data_dir.join("edges").join(id.as_str())),
+                visitors: self.edge.visitors(&region.addresses),
             })
         });
         edges.collect()
@@ -108,6 +111,15 @@ impl EdgeSettings {
             access_log_without_query: self.access_log_without_query,
         }
     }
+
+    /// How an edge with these addresses takes visitors' connections.
+    fn visitors(&self, addresses: &[IpAddr]) -> VisitorConfig {
+        let tls_listen = match self.visitors.certificates {
+            Some(_) => sockets(addresses, self.tls_port),
+            None => Vec::new(),
+        };
+        VisitorConfig { tls_listen, ..self.visitors.clone() }
+    }
 }
 
 fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
@@ -116,7 +128,8 @@ fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
 
 fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     let section = root.section("edge");
-    let port = port(&section, 8080);
+    let (port, tls_port) = (port(&section, "port", 8080), port(&section, "tls_port", 8443));
+    let visitors = visitors(&section, base_dir);
     let threads = section.count_or("threads", "cores", limits::THREADS);
     let cache = limits::CACHE_BYTES_MIN..=limits::CACHE_BYTES_MAX;
     let cache_size = section.optional("cache_size", "256 MiB", values::bytes(cache));
@@ -156,15 +169,40 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
             .filter(|path| !path.is_empty())
             .map(|path| resolve(base_dir, &path)),
         allow_private_origins: allow_private_origins?,
+        tls_port: tls_port?,
+        visitors: visitors?,
     })
+}
+
+/// How visitors' connections are taken; where it listens for TLS depends on the edge.
+fn visitors(section: &Section<'_>, base_dir: &Path) -> Option<VisitorConfig> {
+    let certificates = section.maybe("certificates", values::path);
+    let broken = certificates.is_none() && section.has("certificates");
+    let per_client_max =
+        section.count("connections_per_client", 256, limits::CONNECTIONS_PER_CLIENT);
+    let timeout = |key: &str, default: &str| {
+        section.optional(key, default, values::duration(limits::VISITOR_TIMEOUT))
+    };
+    let head_timeout = timeout("head_timeout", "30s");
+    let idle_timeout = timeout("idle_timeout", "60s");
+    let send_timeout = timeout("send_timeout", "30s");
+    let visitors = VisitorConfig {
+        tls_listen: Vec::new(),
+        certificates: certificates.map(|folder| resolve(base_dir, &folder.value)),
+        per_client_max: usize::try_from(per_client_max?).ok()?,
+        head_timeout: head_timeout?.value,
+        idle_timeout: idle_timeout?.value,
+        send_timeout: send_timeout?.value,
+    };
+    (!broken).then_some(visitors)
 }
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-fn port(section: &Section<'_>, default: i64) -> Option<u16> {
-    section.count("port", default, limits::PORT).and_then(|port| u16::try_from(port).ok())
+fn port(section: &Section<'_>, key: &str, default: i64) -> Option<u16> {
+    section.count(key, default, limits::PORT).and_then(|port| u16::try_from(port).ok())
 }
 
 fn zones(dns: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Vec<Zone>> {

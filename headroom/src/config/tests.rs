@@ -53,8 +53,19 @@ fn a_short_file_is_enough() {
         edge.plan_file.as_deref(),
         Some(Path::new("/base/headroom-data/edges/east-1/plan.json"))
     );
+    assert!(edge.visitors.tls_listen.is_empty() && edge.visitors.certificates.is_none());
     let server = config.name_server(&"ns1".parse().unwrap()).unwrap();
     assert_eq!(server.listen[0].to_string(), "192.0.2.53:5353");
+}
+
+#[test]
+fn with_certificates_edges_listen_for_tls() {
+    let text = format!("{MINIMAL}\n[edge]\ncertificates = \"certs\"\ntls_port = 443\n");
+    let config = Config::parse(&text, Path::new("/base")).unwrap();
+    let visitors = &config.edge(&"east-1".parse().unwrap()).unwrap().visitors;
+    let listen: Vec<_> = visitors.tls_listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["192.0.2.1:443", "[2001:db8::1]:443"]);
+    assert_eq!(visitors.certificates.as_deref(), Some(Path::new("/base/certs")));
 }
 
 #[test]

@@ -183,6 +183,7 @@ lead = "{lead}s"
 port = {http}
 threads = 1
 allow_private_origins = true
+connections_per_client = 0
 
 [dns]
 port = {dns}

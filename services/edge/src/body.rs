@@ -130,7 +130,7 @@ impl Tally {
     }
 
     /// How many of `wanted` bytes may be sent now; they are paid and counted. Or how long not.
-    fn take(&mut self, wanted: usize) -> Result<usize, Pause> {
+    pub(crate) fn take(&mut self, wanted: usize) -> Result<usize, Pause> {
         let now = headroom_clock::now();
         let mut granted = u64::try_from(wanted).unwrap_or(u64::MAX);
         if let Account::Contract(contract) = self.account {
@@ -152,7 +152,7 @@ impl Tally {
 }
 
 /// Why nothing may be sent.
-enum Pause {
+pub(crate) enum Pause {
     For(Duration),
     ForEver,
 }

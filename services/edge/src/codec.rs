@@ -155,10 +155,7 @@ fn put_option<T>(value: Option<T>, blob: &mut Vec<u8>, put: impl Fn(T, &mut Vec<
 }
 
 /// `None` if the blob is not sound.
-fn take_option<T>(
-    blob: &mut Bytes,
-    take: impl Fn(&mut Bytes) -> Option<T>,
-) -> Option<Option<T>> {
+fn take_option<T>(blob: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Option<T>> {
     if take_flag(blob)? { take(blob).map(Some) } else { Some(None) }
 }
 

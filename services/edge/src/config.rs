@@ -38,6 +38,8 @@ pub struct EdgeConfig {
     pub plan_file: Option<PathBuf>,
     /// What is around serving: its files, its log, its replacement.
     pub running: Running,
+    /// How visitors' connections are taken.
+    pub visitors: VisitorConfig,
 }
 
 /// How an edge is run: where it keeps and writes what is not served, and how it is replaced.
@@ -56,12 +58,51 @@ pub struct Running {
     pub access_log_without_query: bool,
 }
 
+/// How an edge takes visitors' connections.
+#[derive(Debug, Clone)]
+pub struct VisitorConfig {
+    /// Where it serves visitors over TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// The folder with the certificates: in it one folder for each, with `fullchain.pem` and
+    /// `privkey.pem`. Needed to serve over TLS.
+    pub certificates: Option<PathBuf>,
+    /// The most connections of one client, an IPv4 address or an IPv6 /56; zero for no limit.
+    pub per_client_max: usize,
+    /// How long a visitor may take to send a request's head.
+    pub head_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
+    /// How long a visitor may take nothing of what is sent to it.
+    pub send_timeout: Duration,
+}
+
+impl Default for VisitorConfig {
+    fn default() -> Self {
+        Self {
+            tls_listen: Vec::new(),
+            certificates: None,
+            per_client_max: limits::CONNECTIONS_PER_CLIENT,
+            head_timeout: limits::HEAD_READ_TIMEOUT,
+            idle_timeout: limits::IDLE_MAX,
+            send_timeout: limits::SEND_SILENCE_MAX,
+        }
+    }
+}
+
 impl EdgeConfig {
     /// Refuses values an edge cannot run with.
     pub(crate) fn check(&self) -> Result<(), EdgeError> {
         let refuse = |key, reason: &str| Err(EdgeError::Config { key, reason: reason.to_owned() });
         if self.listen.is_empty() {
             return refuse("listen", "no address is given");
+        }
+        let visitors = &self.visitors;
+        if visitors.tls_listen.is_empty() != visitors.certificates.is_none() {
+            return refuse("tls_listen, certificates", "one is given without the other");
+        }
+        let times = [visitors.head_timeout, visitors.idle_timeout, visitors.send_timeout];
+        if times.iter().any(Duration::is_zero) {
+            return refuse("head_timeout, idle_timeout, send_timeout", "it is zero");
         }
         if self.threads == 0 || self.threads > limits::THREADS_MAX {
             return refuse("threads", "it is not from 1 to 1024");
@@ -100,6 +141,7 @@ mod tests {
             object_bytes_max: "8 MiB".parse().unwrap(),
             plan_file: None,
             running: Running::default(),
+            visitors: VisitorConfig::default(),
         }
     }
 
@@ -114,6 +156,10 @@ mod tests {
         assert!(refused(|config| config.listen.clear()).contains("listen"));
         assert!(refused(|config| config.threads = 0).contains("threads"));
         assert!(refused(|config| config.running.take_over = true).contains("handover_socket"));
+        let tls = vec!["127.0.0.1:0".parse().unwrap()];
+        let mut config = config();
+        config.visitors.tls_listen = tls;
+        assert!(config.check().unwrap_err().to_string().contains("certificates"));
         assert!(
             refused(|config| config.object_bytes_max = config.cache_bytes).contains("object_bytes")
         );

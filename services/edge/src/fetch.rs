@@ -35,7 +35,6 @@ use crate::{
     object::{CHUNK, Parts, StoredObject, TAG_FIELDS},
     origin::{FetchError, TimedBody, UpstreamHead},
     proxy::{Reply, Shared, Visit, Worker, key_of},
-    request::upstream_head,
     respond::{self, Refusal},
     table::ServedSite,
 };
@@ -154,9 +153,7 @@ impl Worker {
                 self.forward(visit, parts, None, why).await
             }
             Joined::Follow(reader) => self.follow(visit, parts, reader, stale).await,
-            Joined::Lead(lead, reader) => {
-                self.lead(visit, parts, lead, reader, stale).await
-            }
+            Joined::Lead(lead, reader) => self.lead(visit, parts, lead, reader, stale).await,
         }
     }
 
@@ -198,10 +195,9 @@ impl Worker {
                 let why = "headroom; fwd=stale; fwd-status=304; stored";
                 Ok((Outcome::Revalidated, self.stored_reply(visit, &parts, &object, age, why)))
             }
-            Answer::Stale(object) => {
-                self.in_place_of_error(visit, &parts, Some(object), OriginFailure::ServerError)
-                    .ok_or(Refusal::Fetch(FetchError::Unreachable))
-            }
+            Answer::Stale(object) => self
+                .in_place_of_error(visit, &parts, Some(object), OriginFailure::ServerError)
+                .ok_or(Refusal::Fetch(FetchError::Unreachable)),
             Answer::Failed(error) => self.failed(visit, &parts, stale, error),
             Answer::Unshared => Err(Refusal::Fetch(FetchError::Unreachable)),
         }
@@ -448,12 +444,7 @@ impl Filling {
     }
 
     /// Takes a new response: for all if it may be shared, into the cache if it fits.
-    async fn take_over(
-        self,
-        response: Own,
-        times: Exchange,
-        own: Option<oneshot::Sender<Own>>,
-    ) {
+    async fn take_over(self, response: Own, times: Exchange, own: Option<oneshot::Sender<Own>>) {
         let shared = &self.worker.shared;
         let (request, rules) = (&self.request, self.site.cache_rules());
         let (status, headers) = (response.status(), response.headers());
@@ -481,8 +472,7 @@ impl Filling {
         }
         self.lead.answer(Answer::Response(Arc::new(head)));
         drop(own);
-        let storing =
-            Storing { status, headers: parts.headers, policy, times, stamp: self.stamp };
+        let storing = Storing { status, headers: parts.headers, policy, times, stamp: self.stamp };
         storing.store(&self.worker, self.lead, body, keep).await;
     }
 }
@@ -543,7 +533,10 @@ impl Storing {
 
 /// What becomes of a body while it is read.
 enum Keep {
-    InMemory { pieces: Vec<Bytes>, length: u64 },
+    InMemory {
+        pieces: Vec<Bytes>,
+        length: u64,
+    },
     OnDisk(Spill),
     /// It is too large, or the disk does not take it.
     Nothing,

@@ -219,7 +219,11 @@ impl State {
     }
 
     fn wake_readers(&mut self) {
-        self.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).for_each(Waker::wake);
+        self.readers
+            .iter_mut()
+            .flatten()
+            .filter_map(|place| place.waker.take())
+            .for_each(Waker::wake);
     }
 
     /// Lets go of what every reader has read, if it is not kept. Yields how many bytes.
@@ -387,7 +391,10 @@ impl Reader {
     }
 
     /// The next piece of the body; none at its end.
-    pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    pub(crate) fn poll_piece(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut state = self.fill.lock();
         let Some(Some(place)) = state.readers.get(self.place) else { return Poll::Ready(None) };
         if place.cut_off {

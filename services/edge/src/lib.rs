@@ -24,18 +24,20 @@
 //!
 //! It leaves to others: what a plan says and what a share is (`headroom-steer`), what may be
 //! stored and used (`headroom-cache`), which visitors come (`headroom-dns`), what is charged (the
-//! exchange). It speaks HTTP/1.1 in the clear so far.
+//! exchange). It speaks HTTP/1.1 and HTTP/2, in the clear and over TLS.
 
 mod access_log;
 mod body;
 mod cache;
 mod codec;
 mod config;
+mod connection;
 mod control;
 mod disk;
 mod error;
 mod fetch;
 mod fill;
+mod frames;
 mod guard;
 mod handover;
 pub mod limits;
@@ -44,16 +46,22 @@ mod meter;
 mod metrics;
 mod object;
 mod origin;
+mod pace;
 mod proxy;
+mod pulse;
 mod purge;
 mod report;
 mod request;
 mod respond;
+mod socket;
 mod spool;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod trace;
+mod upgrade;
+mod visitors;
 
 use std::{
     io,
@@ -64,7 +72,7 @@ use std::{
 
 use access_log::AccessLogs;
 use arc_swap::ArcSwap;
-pub use config::{EdgeConfig, Running};
+pub use config::{EdgeConfig, Running, VisitorConfig};
 use control::Control;
 pub use error::EdgeError;
 use fill::{Fills, Unshared};
@@ -72,25 +80,30 @@ use handover::{Offer, Taken};
 use headroom_bus::Bus;
 use headroom_planfile as planfile;
 use http::HeaderValue;
+use listen::Doors;
 use meter::ThreadMeter;
 pub use metrics::Metrics;
 use origin::{OriginTls, Origins};
 use prometheus_client::registry::Registry;
 use proxy::{Shared, Worker};
+use pulse::Times;
 use spool::Spool;
 use table::Table;
+use tls::Tls;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 use tokio_util::sync::CancellationToken;
+use visitors::Visitors;
 
 /// An edge whose sockets are bound and which knows its last plan.
 #[derive(Debug)]
 pub struct Edge {
     config: EdgeConfig,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<Vec<TcpListener>>,
+    tls_addresses: Vec<SocketAddr>,
+    doors: Vec<Doors>,
     shared: Arc<Shared>,
     threads: Vec<Arc<ThreadMeter>>,
     origin_tls: OriginTls,
@@ -124,6 +137,7 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         config.check()?;
         let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
+        let connections_max = visitors::connections_max();
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {
@@ -139,6 +153,9 @@ impl Edge {
                 None => 0,
             },
             follow_max: config.origin_connect_timeout + config.origin_response_timeout,
+            visitors: Arc::new(Visitors::new(connections_max, config.visitors.per_client_max)),
+            tls: config.visitors.certificates.clone().map(Tls::new).transpose()?.map(Arc::new),
+            times: times(&config),
         });
         let threads: Vec<Arc<ThreadMeter>> = (0..config.threads).map(|_| Arc::default()).collect();
         let (edge, plan_file) = (config.id.clone(), config.plan_file.clone());
@@ -149,17 +166,16 @@ impl Edge {
         let control =
             Control::new(edge, Arc::clone(&shared), threads.clone(), plan_file, spool, bus);
         let log = access_log(&config, &shared)?;
-        let (listeners, taken) = take_listeners(&config)?;
-        let addresses = listeners.first().into_iter().flatten().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<Vec<_>, _>>();
-        let mut addresses =
-            addresses.map_err(|source| EdgeError::Listen { address: config.listen[0], source })?;
-        addresses.dedup();
+        let (doors, taken) = take_doors(&config)?;
+        let first = doors.first();
+        let addresses = local_addresses(first.map_or(&[], |doors| &doors.clear));
+        let tls_addresses = local_addresses(first.map_or(&[], |doors| &doors.tls));
         let handed_over = CancellationToken::new();
         Ok(Self {
             config,
             addresses,
-            listeners,
+            tls_addresses,
+            doors,
             shared,
             threads,
             origin_tls,
@@ -182,26 +198,32 @@ impl Edge {
         self.handed_over.clone()
     }
 
+    /// Where it listens for TLS, with the ports that were chosen.
+    #[must_use]
+    pub fn local_tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
+    }
+
     /// Serves until `stop`; then accepts no more, lets the requests in flight end within
     /// [`limits::DRAIN_MAX`], and sends the last meters. Ends also if it is dropped.
     ///
     /// # Errors
     /// If a thread cannot be started or is lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EdgeError> {
-        let Self { config, listeners, shared, threads, origin_tls, mut control, log, .. } = self;
+        let Self { config, doors, shared, threads, origin_tls, mut control, log, .. } = self;
         let (taken, handed_over) = (self.taken, self.handed_over);
         let stop_serving = stop.child_token();
         let _stop_when_dropped = stop_serving.clone().drop_guard();
-        let offered = to_offer(&config, &listeners);
+        let offered = to_offer(&config, &doors);
         let mut serving = Vec::new();
-        for (thread, (listeners, counts)) in listeners.into_iter().zip(threads).enumerate() {
+        for (thread, (doors, counts)) in doors.into_iter().zip(threads).enumerate() {
             let worker = Arc::new(Worker {
                 shared: Arc::clone(&shared),
                 counts,
                 origins: Origins::new(&config, origin_tls.clone(), Arc::clone(&shared)),
                 log: log.as_ref().and_then(|log| log.of_thread(thread)),
             });
-            serving.push(start(&config, worker, listeners, stop_serving.clone())?);
+            serving.push(start(&config, worker, doors, stop_serving.clone())?);
         }
         if let (Some(taken), Some(path)) = (taken, &config.running.handover_socket) {
             taken.confirm(path, &config.id);
@@ -225,33 +247,41 @@ impl Edge {
             served.cancel();
             result
         };
+        let certificates = async {
+            if let Some(tls) = &shared.tls {
+                tls.keep(&served, |count| shared.metrics.count_certificates(count)).await;
+            }
+        };
         let log_again = reopen_on_hangup(log.as_ref(), &served);
         let controlled = control.run(&stop_serving, &served);
-        let (result, (), (), ()) = tokio::join!(all_served, controlled, log_again, handing_over);
+        let (result, (), (), (), ()) =
+            tokio::join!(all_served, controlled, log_again, handing_over, certificates);
         control.finish().await;
         shared.cache.close();
         result
     }
 }
 
-type Listeners = Vec<Vec<TcpListener>>;
-
-/// The listeners of all threads, and the process they were taken over from.
-fn take_listeners(config: &EdgeConfig) -> Result<(Listeners, Option<Taken>), EdgeError> {
+/// The doors of all threads, and the process they were taken over from.
+fn take_doors(config: &EdgeConfig) -> Result<(Vec<Doors>, Option<Taken>), EdgeError> {
     let mut taken = match (&config.running.handover_socket, config.running.take_over) {
         (Some(path), true) => Taken::ask(path, &config.id)?,
         (Some(path), false) => handover::refuse_second(path).map(|()| None)?,
         (None, _) => None,
     };
     let inherited = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners));
-    let listeners = listen::bind(&config.listen, config.threads, inherited.unwrap_or_default())?;
-    Ok((listeners, taken))
+    let mut inherited = inherited.unwrap_or_default();
+    let clear = listen::bind(&config.listen, config.threads, &mut inherited)?;
+    let tls = listen::bind(&config.visitors.tls_listen, config.threads, &mut inherited)?;
+    let doors = clear.into_iter().zip(tls).map(|(clear, tls)| Doors { clear, tls });
+    Ok((doors.collect(), taken))
 }
 
 /// The listeners to hand over one day.
-fn to_offer(config: &EdgeConfig, listeners: &Listeners) -> Option<Vec<TcpListener>> {
+fn to_offer(config: &EdgeConfig, doors: &[Doors]) -> Option<Vec<TcpListener>> {
     config.running.handover_socket.as_ref()?;
-    let held: Result<_, _> = listeners.iter().flatten().map(TcpListener::try_clone).collect();
+    let all = doors.iter().flat_map(|doors| doors.clear.iter().chain(&doors.tls));
+    let held: Result<_, _> = all.map(TcpListener::try_clone).collect();
     held.map_err(|error| tracing::error!(%error, "the edge cannot be replaced without a gap")).ok()
 }
 
@@ -287,6 +317,29 @@ async fn reopen_on_hangup(log: Option<&AccessLogs>, served: &CancellationToken) 
     }
 }
 
+/// Where listeners listen, each address once.
+fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    let mut addresses: Vec<_> =
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    addresses.dedup();
+    addresses
+}
+
+/// How long visitors are waited for.
+fn times(config: &EdgeConfig) -> Times {
+    let visitors = &config.visitors;
+    // An origin may be asked several times for one request.
+    let origin = (config.origin_connect_timeout + config.origin_response_timeout) * 4;
+    Times {
+        opening: limits::OPENING_MAX.min(visitors.head_timeout),
+        head: visitors.head_timeout,
+        idle: visitors.idle_timeout,
+        send: visitors.send_timeout,
+        stalled: origin.max(visitors.idle_timeout),
+        tunnel: limits::TUNNEL_SILENCE_MAX,
+    }
+}
+
 /// The table of the last plan on disk, or of none.
 fn last_table(config: &EdgeConfig) -> Table {
     let empty = Table::empty(config.id.clone(), config.burst);
@@ -305,7 +358,7 @@ fn last_table(config: &EdgeConfig) -> Table {
 fn start(
     config: &EdgeConfig,
     worker: Arc<Worker>,
-    listeners: Vec<TcpListener>,
+    doors: Doors,
     stop: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, EdgeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -318,7 +371,7 @@ fn start(
         .spawn(move || {
             // One thread that is lost ends the others: an edge does not serve with half a heart.
             let _stop_all = stop.clone().drop_guard();
-            let served = runtime.block_on(listen::serve(worker, listeners, stop));
+            let served = runtime.block_on(listen::serve(worker, doors, stop));
             // What is cut off ends, and is counted and logged, before the edge does.
             drop(runtime);
             match served {

@@ -8,12 +8,68 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
 pub const CHUNK_DIGITS_MAX: u8 = 16;
-/// The most visitors' connections of one edge; beyond it, new ones are closed at once.
+/// The most visitors' connections of one edge; beyond it, new ones are closed at once. Fewer if
+/// the process may not open that many files.
 pub const CONNECTIONS_MAX: usize = 65_536;
-/// How long a visitor may take to send a head, and may keep an idle connection.
+/// File descriptors that are not for visitors or what is fetched for them.
+pub const DESCRIPTORS_KEPT: u64 = 256;
+/// The most connections of one client: an IPv4 address, or an IPv6 /56.
+pub const CONNECTIONS_PER_CLIENT: usize = 256;
+/// The length of the IPv6 prefix that is one client: what a provider gives to one subscriber.
+pub const CLIENT_PREFIX_V6: u8 = 56;
+/// How often a thread looks at its connections.
+pub const TICK: Duration = Duration::from_millis(500);
+/// The same as a number.
+pub const TICKS_PER_SECOND: u32 = 2;
+/// How long a visitor may take to send a head.
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a visitor may be silent within the content it sends.
+/// How long a connection is kept without a request.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a visitor may take nothing of what is sent to it.
+pub const SEND_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a visitor may take for the TLS handshake, or to show which HTTP it speaks.
+pub const OPENING_MAX: Duration = Duration::from_secs(10);
+/// How long nothing may go through a tunnel.
+pub const TUNNEL_SILENCE_MAX: Duration = Duration::from_mins(5);
+/// After how many ticks of draining a connection without a request is closed.
+pub const DRAIN_IDLE_TICKS: u32 = 2;
+/// How long a visitor may be silent within the content it sends, and how long it may fall behind
+/// [`UPLOAD_BYTES_PER_SECOND_MIN`].
 pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The pace below which content comes too slowly.
+pub const UPLOAD_BYTES_PER_SECOND_MIN: u32 = 240;
+/// The most TLS handshakes of one thread at a time; beyond it, new connections are closed.
+pub const HANDSHAKES_MAX: usize = 4_096;
+/// How often the certificates are looked at for changes.
+pub const CERTIFICATES_REST: Duration = Duration::from_secs(3);
+/// The most certificates, and the most bytes of a file of one.
+pub const CERTIFICATES_MAX: usize = 65_536;
+/// The most bytes of a file with a certificate or a key.
+pub const CERTIFICATE_BYTES_MAX: u64 = 256 * 1024;
+/// The most requests of an HTTP/2 connection at a time.
+pub const H2_STREAMS_MAX: u32 = 128;
+/// How much of the content of one request, and of all of a connection, may come unasked.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all of a connection.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How much of a response is made ready before the visitor has room for it.
+pub const H2_SEND_BUFFER_MAX: usize = 256 * 1024;
+/// The most streams that were reset before the edge looked at them.
+pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// The most streams that the edge resets because of the visitor's errors, over a connection's life.
+pub const H2_ERROR_RESETS_MAX: usize = 256;
+/// The most resets at once, of either side, and how many come back each second.
+pub const H2_RESETS_MAX: u32 = 200;
+/// How many of these come back each second.
+pub const H2_RESETS_PER_SECOND: u32 = 20;
+/// The most frames at once that are no work but have to be answered or thrown away.
+pub const H2_CHATTER_MAX: u32 = 500;
+/// How many of these come back each second.
+pub const H2_CHATTER_PER_SECOND: u32 = 50;
+/// How often a quiet HTTP/2 connection is asked whether somebody is there.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the answer may take.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many connections the kernel keeps waiting for one listener.
 pub const BACKLOG: u32 = 1_024;
 /// How long accepting rests after it failed, for want of file descriptors above all.
@@ -171,3 +227,6 @@ const _: () = assert!(METERS_PROBED_MAX <= METERS_RESENT_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 8_192, "hyper refuses smaller buffers");
 const _: () = assert!(DRAIN_LINGER.as_secs() < DRAIN_MAX.as_secs());
 const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());
+const _: () = assert!(TICK.as_millis() * (TICKS_PER_SECOND as u128) == 1_000);
+const _: () = assert!(OPENING_MAX.as_secs() <= HEAD_READ_TIMEOUT.as_secs());
+const _: () = assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW);

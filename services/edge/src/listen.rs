@@ -5,9 +5,6 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, header::CONNECTION};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{EdgeError, guard::Guarded, limits, proxy::Worker};
+use crate::{EdgeError, connection::Hall, limits, proxy::Worker, pulse::Watch};
 
 /// The listeners of all threads: at least `threads` for each address. A port of zero is chosen by
 /// the first and shared by the others. Those that are `inherited` go on, also if they are more
@@ -25,7 +22,7 @@ use crate::{EdgeError, guard::Guarded, limits, proxy::Worker};
 pub(crate) fn bind(
     addresses: &[SocketAddr],
     threads: usize,
-    mut inherited: Vec<std::net::TcpListener>,
+    inherited: &mut Vec<std::net::TcpListener>,
 ) -> Result<Vec<Vec<std::net::TcpListener>>, EdgeError> {
     let mut by_thread: Vec<Vec<std::net::TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
     for &address in addresses {
@@ -67,29 +64,46 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// The listeners of one thread.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    pub(crate) clear: Vec<std::net::TcpListener>,
+    pub(crate) tls: Vec<std::net::TcpListener>,
+}
+
 /// Serves all listeners of one thread until `stop`, then lets the requests in flight end.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
-    listeners: Vec<std::net::TcpListener>,
+    doors: Doors,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let watch = Arc::new(Watch::new(worker.shared.times));
+    let tls = worker.shared.tls.clone();
+    let hall = Arc::new(Hall::new(worker, Arc::clone(&watch), tls));
     let mut accepting = JoinSet::new();
-    for listener in listeners {
+    let clear = doors.clear.into_iter().map(|listener| (listener, false));
+    let tls = doors.tls.into_iter().map(|listener| (listener, true));
+    for (listener, secure) in clear.chain(tls) {
         let listener = TcpListener::from_std(listener)?;
-        accepting.spawn(accept(Arc::clone(&worker), listener, stop.clone()));
+        accepting.spawn(accept(Arc::clone(&hall), listener, secure, stop.clone()));
     }
-    accepting.join_all().await;
+    let ended = CancellationToken::new();
+    let all_ended = async {
+        accepting.join_all().await;
+        ended.cancel();
+    };
+    tokio::join!(all_ended, watch.run(&ended));
     Ok(())
 }
 
-async fn accept(worker: Arc<Worker>, listener: TcpListener, stop: CancellationToken) {
+async fn accept(hall: Arc<Hall>, listener: TcpListener, secure: bool, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => welcome(&worker, &mut connections, stream, peer, &stop),
+                Ok((stream, peer)) => welcome(&hall, &mut connections, stream, peer, secure),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(limits::ACCEPT_REST).await;
@@ -99,90 +113,30 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener, stop: CancellationTo
     }
     // What the kernel already accepted for this listener would be reset when it closes.
     while let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await {
-        welcome(&worker, &mut connections, stream, peer, &stop);
+        welcome(&hall, &mut connections, stream, peer, secure);
     }
     drop(listener);
-    let all_ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits::DRAIN_MAX, all_ended).await.is_err() {
+    hall.close_after_responses();
+    // A request may be on its way on a connection that looks idle: it is still answered.
+    let lingering = timeout(limits::DRAIN_LINGER, all_ended(&mut connections)).await.is_err();
+    hall.watch.drain();
+    if lingering && timeout(limits::DRAIN_MAX, all_ended(&mut connections)).await.is_err() {
         tracing::warn!(left = connections.len(), "connections are cut off: they did not end");
     }
 }
 
+async fn all_ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
+}
+
 fn welcome(
-    worker: &Arc<Worker>,
+    hall: &Arc<Hall>,
     connections: &mut JoinSet<()>,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: &CancellationToken,
+    secure: bool,
 ) {
-    let metrics = &worker.shared.metrics;
-    let limit = i64::try_from(limits::CONNECTIONS_MAX).unwrap_or(i64::MAX);
-    if metrics.connections.inc() >= limit {
-        metrics.connections.dec();
-        metrics.connections_refused.inc();
-        return;
-    }
-    connections.spawn(converse(Arc::clone(worker), stream, peer, stop.clone()));
-}
-
-/// One connection, request after request.
-async fn converse(
-    worker: Arc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-) {
-    let _open = Open(Arc::clone(&worker));
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection broke at once");
-        return;
-    }
-    let serving = Arc::clone(&worker);
-    let ending = stop.clone();
-    let service = service_fn(move |request| {
-        let (worker, ending) = (Arc::clone(&serving), ending.clone());
-        async move {
-            let mut response = worker.serve(peer.ip(), request).await;
-            if ending.is_cancelled() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, std::convert::Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEAD_READ_TIMEOUT)
-        .max_buf_size(limits::HEAD_BYTES_MAX)
-        .max_header_size(limits::HEAD_BYTES_MAX)
-        .max_headers(limits::HEADERS_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(stream)), service);
-    let mut connection = Box::pin(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            // A request may be on its way; hyper would close under it.
-            match timeout(limits::DRAIN_LINGER, connection.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
-    };
-    if let Err(error) = ended {
-        if error.is_parse() {
-            worker.shared.metrics.malformed.inc();
-        }
-        tracing::debug!(%peer, %error, "a connection ended with an error");
-    }
-}
-
-/// Counts a connection as long as it is held.
-struct Open(Arc<Worker>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.shared.metrics.connections.dec();
+    if let Some(seat) = hall.seat(peer.ip()) {
+        connections.spawn(Arc::clone(hall).converse(seat, stream, peer.ip(), secure));
     }
 }

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::visitors::Full;
+
 type Labels = Vec<(&'static str, String)>;
 
 /// The metrics of all edges of one process, told apart by the label `edge`.
@@ -17,6 +19,9 @@ pub struct Metrics {
     sent_bytes: Family<Labels, Counter>,
     connections: Family<Labels, Gauge>,
     connections_refused: Family<Labels, Counter>,
+    connections_cut: Family<Labels, Counter>,
+    handshakes: Family<Labels, Counter>,
+    certificates: Family<Labels, Gauge>,
     malformed: Family<Labels, Counter>,
     origin_requests: Family<Labels, Counter>,
     origins_denied: Family<Labels, Counter>,
@@ -47,6 +52,13 @@ impl Metrics {
             "Connections closed for want of room",
             metrics.connections_refused.clone(),
         );
+        edge.register(
+            "connections_cut",
+            "Connections closed on visitors who were too slow",
+            metrics.connections_cut.clone(),
+        );
+        edge.register("handshakes", "TLS handshakes by result", metrics.handshakes.clone());
+        edge.register("certificates", "Certificates loaded", metrics.certificates.clone());
         edge.register(
             "malformed_requests",
             "Requests refused before they were understood",
@@ -103,7 +115,14 @@ impl Metrics {
             }),
             sent_bytes: self.sent_bytes.get_or_create(&base).clone(),
             connections: self.connections.get_or_create(&base).clone(),
-            connections_refused: self.connections_refused.get_or_create(&base).clone(),
+            refused_full: labelled(&self.connections_refused, "reason", "full"),
+            refused_client: labelled(&self.connections_refused, "reason", "client"),
+            connections_cut: self.connections_cut.get_or_create(&base).clone(),
+            handshakes_done: labelled(&self.handshakes, "result", "done"),
+            handshakes_failed: labelled(&self.handshakes, "result", "failed"),
+            handshakes_refused: labelled(&self.handshakes, "result", "refused"),
+            handshakes_unknown_name: labelled(&self.handshakes, "result", "unknown_name"),
+            certificates: self.certificates.get_or_create(&base).clone(),
             malformed: self.malformed.get_or_create(&base).clone(),
             origin_answered: labelled(&self.origin_requests, "result", "answered"),
             origin_unreachable: labelled(&self.origin_requests, "result", "unreachable"),
@@ -137,10 +156,11 @@ pub(crate) enum Outcome {
     OriginUnreachable,
     OriginTimeout,
     NotCached,
+    Upgraded,
 }
 
 impl Outcome {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Hit,
         Self::Stale,
         Self::Revalidated,
@@ -155,6 +175,7 @@ impl Outcome {
         Self::OriginUnreachable,
         Self::OriginTimeout,
         Self::NotCached,
+        Self::Upgraded,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -173,6 +194,7 @@ impl Outcome {
             Self::OriginUnreachable => "origin_unreachable",
             Self::OriginTimeout => "origin_timeout",
             Self::NotCached => "not_cached",
+            Self::Upgraded => "upgraded",
         }
     }
 }
@@ -183,7 +205,14 @@ pub(crate) struct EdgeMetrics {
     requests: [Counter; Outcome::ALL.len()],
     pub(crate) sent_bytes: Counter,
     pub(crate) connections: Gauge,
-    pub(crate) connections_refused: Counter,
+    refused_full: Counter,
+    refused_client: Counter,
+    pub(crate) connections_cut: Counter,
+    pub(crate) handshakes_done: Counter,
+    pub(crate) handshakes_failed: Counter,
+    pub(crate) handshakes_refused: Counter,
+    pub(crate) handshakes_unknown_name: Counter,
+    certificates: Gauge,
     pub(crate) malformed: Counter,
     pub(crate) origin_answered: Counter,
     pub(crate) origin_unreachable: Counter,
@@ -201,6 +230,17 @@ pub(crate) struct EdgeMetrics {
 impl EdgeMetrics {
     pub(crate) fn count(&self, outcome: Outcome) {
         self.requests[outcome as usize].inc();
+    }
+
+    pub(crate) fn count_certificates(&self, count: usize) {
+        self.certificates.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn connection_refused(&self, full: Full) {
+        match full {
+            Full::All => self.refused_full.inc(),
+            Full::Client => self.refused_client.inc(),
+        };
     }
 }
 

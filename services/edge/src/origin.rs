@@ -32,6 +32,7 @@ use std::{
 
 pub(crate) use body::{BodyError, TimedBody};
 use bytes::Bytes;
+pub(crate) use connect::OriginStream;
 use connect::{ConnectError, Connected, Connector, Names};
 use headroom_units::Origin;
 use http::{
@@ -260,8 +261,21 @@ impl Origins {
         }
     }
 
+    /// A connection to the first origin that can be reached, for what is no ordinary request.
+    pub(crate) async fn dial(&self, site: &ServedSite) -> Result<OriginStream, FetchError> {
+        for key in self.order(site) {
+            match self.connector.connect(&key.origin, true).await {
+                Ok(connected) => return Ok(connected.stream),
+                Err(error) => {
+                    tracing::debug!(site = %site.id, origin = %key.origin, %error, "not reached");
+                }
+            }
+        }
+        Err(FetchError::Unreachable)
+    }
+
     async fn connect(&self, key: &Key) -> Result<Connection, ConnectError> {
-        let connected = self.connector.connect(&key.origin).await;
+        let connected = self.connector.connect(&key.origin, false).await;
         if let Err(ConnectError::Denied(address, reason)) = &connected
             && self.pool.health(key).last_failure().is_none()
         {

@@ -21,15 +21,20 @@ use crate::{
     access_log::{AccessLog, Asked, Record},
     body::{EdgeBody, Source, StoredSource},
     cache::{Cache, Variants},
+    connection::{Line, Peer},
     fill::{Fills, Unshared},
     meter::{Account, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
     object::{Segment, StoredObject},
     origin::{Origins, UpstreamHead},
+    pulse::Times,
     request,
     respond::{self, Content, Refusal},
     table::{ServedSite, Table, Verdict},
+    tls::Tls,
     trace::TraceContext,
+    upgrade,
+    visitors::Visitors,
 };
 
 /// What all threads of an edge share.
@@ -47,6 +52,12 @@ pub(crate) struct Shared {
     pub(crate) disk_body_max: u64,
     /// How long a request waits for another that fetches the same.
     pub(crate) follow_max: Duration,
+    /// The connections there are.
+    pub(crate) visitors: Arc<Visitors>,
+    /// Without it, visitors are served in the clear only.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// How long visitors are waited for.
+    pub(crate) times: Times,
 }
 
 /// One serving thread.
@@ -62,7 +73,7 @@ pub(crate) struct Worker {
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
     pub(crate) now: Timestamp,
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: Peer,
     pub(crate) scheme: Scheme,
     pub(crate) host: HostName,
     pub(crate) site: Arc<ServedSite>,
@@ -72,6 +83,11 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
+    /// True if it may be tunnelled in another protocol.
+    fn may_upgrade(&self) -> bool {
+        self.site.may_upgrade() && self.account() != Account::Nobody
+    }
+
     /// Whose traffic it is.
     pub(crate) fn account(&self) -> Account {
         match self.verdict {
@@ -111,15 +127,16 @@ impl Worker {
     /// Serves one request.
     pub(crate) async fn serve(
         self: Arc<Self>,
-        peer: IpAddr,
-        request: Request<Incoming>,
+        line: &Line,
+        mut request: Request<Incoming>,
     ) -> Response<EdgeBody> {
         let now = headroom_clock::now();
         let trace =
             self.log.as_ref().map(|_| TraceContext::of(request.headers(), || fastrand::u64(..)));
         let begun = self.log.as_ref().zip(trace);
-        let mut record = begun.map(|(log, trace)| log.begin(Asked::of(&request, peer, now, trace)));
-        let visit = match self.receive(peer, &request, now) {
+        let mut record =
+            begun.map(|(log, trace)| log.begin(Asked::of(&request, line.peer.address, now, trace)));
+        let visit = match self.receive(line, &request, now) {
             Ok(visit) => Visit { trace, ..visit },
             Err(refusal) => {
                 self.shared.metrics.count(refusal.outcome());
@@ -129,11 +146,18 @@ impl Worker {
         if let Some(record) = &mut record {
             record.judged(&visit.site, visit.account());
         }
+        let upgrade = visit.may_upgrade().then(|| upgrade::asked(&request)).flatten();
+        let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let reply = match visit.verdict {
             Verdict::OverShare | Verdict::NoContract => self.turn_away(&visit, parts, body).await,
-            Verdict::Own | Verdict::Purchased(_) => self.answer(&visit, parts, body).await,
+            Verdict::Own | Verdict::Purchased(_) => match upgrade {
+                Some((protocol, visitor)) => {
+                    self.upgrade(&visit, line, &parts, protocol, visitor).await
+                }
+                None => self.answer(&visit, parts, body).await,
+            },
         };
         let (outcome, response) =
             reply.unwrap_or_else(|refusal| (refusal.outcome(), refusal.response()));
@@ -143,21 +167,25 @@ impl Worker {
     /// The phases before the request's way divides: all without waiting, on one table.
     fn receive(
         &self,
-        peer: IpAddr,
+        line: &Line,
         request: &Request<Incoming>,
         now: Timestamp,
     ) -> Result<Visit, Refusal> {
-        let host = self.accept(request)?;
+        let host = self.accept(line.peer.scheme, request)?;
         let table = self.shared.table.load();
-        let (host, site) = identify(&table, &host)?;
-        let verdict = self.admit(&table, site, peer, now);
-        let (host, site) = (host.clone(), Arc::clone(site));
-        Ok(Visit { now, peer, scheme: Scheme::Http, host, site, trace: None, verdict })
+        let (host, site) = identify(&table, &host, line.server_name.as_deref())?;
+        let verdict = self.admit(&table, site, line.peer.address, now);
+        let (host, site, peer) = (host.clone(), Arc::clone(site), line.peer);
+        Ok(Visit { now, peer, scheme: peer.scheme, host, site, trace: None, verdict })
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
-    fn accept<'r>(&self, request: &'r Request<Incoming>) -> Result<Cow<'r, str>, Refusal> {
-        request::host_of(request.method(), request.uri(), request.headers(), &self.shared.via)
+    fn accept<'r>(
+        &self,
+        scheme: Scheme,
+        request: &'r Request<Incoming>,
+    ) -> Result<Cow<'r, str>, Refusal> {
+        request::host_of(request, scheme, &self.shared.via)
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
@@ -190,7 +218,10 @@ impl Worker {
             OverShare::Redirect => {
                 let target = parts.uri.path_and_query();
                 let target = target.ok_or(Refusal::Bad("the target is not served"))?;
-                Ok((Outcome::Redirected, respond::redirect(&visit.site.fallback, target)))
+                Ok((
+                    Outcome::Redirected,
+                    respond::redirect(visit.peer.scheme, &visit.site.fallback, target),
+                ))
             }
             OverShare::PassThrough => {
                 let (_, response) =
@@ -349,9 +380,22 @@ fn logged(
     response
 }
 
+/// The site of `host`. It has to be that of the name the visitor asked for in TLS, whose
+/// certificate it checked (RFC 9110 §7.4).
 #[tracing::instrument(level = "trace", skip_all)]
-fn identify<'t>(table: &'t Table, host: &str) -> Result<&'t (HostName, Arc<ServedSite>), Refusal> {
-    table.site(host).ok_or(Refusal::UnknownHost)
+fn identify<'t>(
+    table: &'t Table,
+    host: &str,
+    server_name: Option<&str>,
+) -> Result<&'t (HostName, Arc<ServedSite>), Refusal> {
+    let found = table.site(host).ok_or(Refusal::UnknownHost)?;
+    match server_name {
+        Some(name) if name != host => {
+            let same = table.site(name).is_some_and(|(_, named)| named.id == found.1.id);
+            same.then_some(found).ok_or(Refusal::UnknownHost)
+        }
+        _ => Ok(found),
+    }
 }
 
 #[tracing::instrument(level = "trace", skip_all)]

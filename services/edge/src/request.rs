@@ -2,40 +2,49 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use headroom_cache::{RequestDirectives, remove_hop_by_hop};
+use headroom_cache::{RequestDirectives, Scheme, remove_hop_by_hop};
 use headroom_units::HostName;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{
-        CACHE_CONTROL, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE,
-        RANGE, VIA,
+        CACHE_CONTROL, COOKIE, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE, VIA,
     },
     request::Parts,
 };
 
-use crate::{origin::UpstreamHead, respond, respond::Refusal};
+use crate::{
+    connection::Peer, limits::HEADERS_MAX, origin::UpstreamHead, respond, respond::Refusal,
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The host a request is for: in lower case, without port and final dot. What the guard and hyper
 /// let through is checked here; `via` is what this edge writes into `Via`.
-pub(crate) fn host_of<'r>(
-    method: &Method,
-    uri: &Uri,
-    headers: &'r HeaderMap,
+pub(crate) fn host_of<'r, B>(
+    request: &'r Request<B>,
+    scheme: Scheme,
     via: &HeaderValue,
 ) -> Result<Cow<'r, str>, Refusal> {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Refusal::Method);
     }
-    // RFC 9112 §3.2: exactly one Host, or 400.
+    if headers.len() > HEADERS_MAX {
+        return Err(Refusal::Bad("there are too many fields"));
+    }
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Err(Refusal::Bad("exactly one Host is needed"));
+    let authority = match (hosts.next(), hosts.next(), uri.authority()) {
+        (Some(host), None, _) => {
+            host.to_str().map_err(|_| Refusal::Bad("the Host is malformed"))?
+        }
+        // RFC 9113 §8.3.1: in HTTP/2 the authority stands for Host.
+        (None, None, Some(authority)) if request.version() == Version::HTTP_2 => authority.as_str(),
+        // RFC 9112 §3.2: exactly one Host, or 400.
+        _ => return Err(Refusal::Bad("exactly one Host is needed")),
     };
-    let authority = host.to_str().map_err(|_| Refusal::Bad("the Host is malformed"))?;
     let host = host_without_port(authority).ok_or(Refusal::Bad("the Host is malformed"))?;
-    check_target(uri, authority)?;
+    check_target(uri, scheme, authority)?;
     if headers.get_all(VIA).iter().any(|line| contains(line, via)) {
         return Err(Refusal::Loop);
     }
@@ -49,11 +58,11 @@ pub(crate) fn host_of<'r>(
 
 /// RFC 9112 §3.2.2: an absolute target has to agree with Host; who does not check it can be made
 /// to serve one site's object under another's name.
-fn check_target(uri: &Uri, authority: &str) -> Result<(), Refusal> {
+fn check_target(uri: &Uri, scheme: Scheme, authority: &str) -> Result<(), Refusal> {
     match uri.authority() {
         None if uri.path().starts_with('/') => Ok(()),
         None => Err(Refusal::Bad("the target is not served")),
-        Some(_) if uri.scheme_str() != Some("http") => {
+        Some(_) if uri.scheme_str() != Some(scheme.as_str()) => {
             Err(Refusal::Bad("the target's scheme is not served"))
         }
         Some(target) if target.as_str().eq_ignore_ascii_case(authority) => Ok(()),
@@ -122,7 +131,7 @@ const CLAIMS: [&str; 12] = [
 pub(crate) fn upstream_head(
     parts: &Parts,
     host: &HostName,
-    peer: IpAddr,
+    peer: Peer,
     via: &HeaderValue,
 ) -> Result<UpstreamHead, Refusal> {
     let mut headers = parts.headers.clone();
@@ -134,11 +143,13 @@ pub(crate) fn upstream_head(
         headers.remove(claim);
     }
     headers.insert(HOST, HeaderValue::try_from(host.as_str()).map_err(malformed)?);
-    let peer = peer.to_canonical();
+    join_cookies(&mut headers);
+    let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
     let forwarded = match peer {
-        IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto=http"),
-        IpAddr::V6(_) => format!("for=\"[{peer}]\";host=\"{host}\";proto=http"),
+        IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto={scheme}"),
+        IpAddr::V6(_) => format!("for=\"[{peer}]\";host=\"{host}\";proto={scheme}"),
     };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     headers.insert(FORWARDED, HeaderValue::try_from(forwarded).map_err(malformed)?);
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string()).map_err(malformed)?);
     respond::add_via(&mut headers, via);
@@ -147,10 +158,18 @@ pub(crate) fn upstream_head(
     Ok(UpstreamHead { method: parts.method.clone(), target, headers })
 }
 
+/// HTTP/2 may divide a Cookie into several fields; HTTP/1.1 knows one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
 
     fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
@@ -162,10 +181,47 @@ mod tests {
     }
 
     fn host(uri: &str, hosts: &[&str]) -> Result<String, Refusal> {
+        host_by(Version::HTTP_11, Scheme::Http, uri, hosts)
+    }
+
+    fn host_by(
+        version: Version,
+        scheme: Scheme,
+        uri: &str,
+        hosts: &[&str],
+    ) -> Result<String, Refusal> {
         let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-        let parts = parts("GET", uri, &fields);
+        let mut request = Request::from_parts(parts("GET", uri, &fields), ());
+        *request.version_mut() = version;
         let via = HeaderValue::from_static("1.1 east-1.headroom");
-        host_of(&parts.method, &parts.uri, &parts.headers, &via).map(Cow::into_owned)
+        host_of(&request, scheme, &via).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn in_http2_the_authority_stands_for_the_host() {
+        let h2 = |uri: &str, hosts: &[&str]| host_by(Version::HTTP_2, Scheme::Https, uri, hosts);
+        assert_eq!(h2("https://A.example:443/a", &[]).unwrap(), "a.example");
+        assert_eq!(h2("https://a.example/", &["A.example"]).unwrap(), "a.example");
+        for (uri, hosts) in [
+            ("https://a.example/", &["b.example"][..]),
+            ("https://a.example/", &["a.example", "a.example"]),
+            ("https://u@a.example/", &[]),
+            ("http://a.example/", &[]),
+        ] {
+            assert!(matches!(h2(uri, hosts), Err(Refusal::Bad(_))), "{uri} {hosts:?}");
+        }
+        let h1 = host_by(Version::HTTP_11, Scheme::Https, "https://a.example/", &[]);
+        assert!(h1.is_err(), "HTTP/1.1 needs a Host");
+    }
+
+    #[test]
+    fn divided_cookies_are_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers);
+        let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(joined, ["a=1; b=2"]);
     }
 
     #[test]
@@ -199,7 +255,7 @@ mod tests {
         let via = HeaderValue::from_static("1.1 east-1.headroom");
         let ask = |line: &str| {
             let parts = parts("GET", "/", &[("host", "a.example"), ("via", line)]);
-            host_of(&parts.method, &parts.uri, &parts.headers, &via).is_err()
+            host_of(&Request::from_parts(parts, ()), Scheme::Http, &via).is_err()
         };
         assert!(ask("1.1 proxy, 1.1 east-1.headroom"));
         assert!(!ask("1.1 east-2.headroom"));
@@ -223,7 +279,8 @@ mod tests {
         );
         let via = HeaderValue::from_static("1.1 east-1.headroom");
         let shop = "www.shop.example".parse().unwrap();
-        let head = upstream_head(&parts, &shop, "2001:db8::1".parse().unwrap(), &via).unwrap();
+        let peer = Peer { address: "2001:db8::1".parse().unwrap(), scheme: Scheme::Https };
+        let head = upstream_head(&parts, &shop, peer, &via).unwrap();
         assert_eq!(head.target, "/a?b");
         let mut fields: Vec<String> = head
             .headers
@@ -234,17 +291,19 @@ mod tests {
         assert_eq!(
             fields,
             [
-                "forwarded: for=\"[2001:db8::1]\";host=\"www.shop.example\";proto=http",
+                "forwarded: for=\"[2001:db8::1]\";host=\"www.shop.example\";proto=https",
                 "host: www.shop.example",
                 "via: 1.1 east-1.headroom",
                 "x-forwarded-for: 2001:db8::1",
+                "x-forwarded-proto: https",
             ]
         );
     }
 
     #[test]
     fn only_plain_get_requests_fill_the_cache() {
-        let fills = |method: &str, fields: &[(&str, &str)]| may_fill(&parts(method, "/", fields), false);
+        let fills =
+            |method: &str, fields: &[(&str, &str)]| may_fill(&parts(method, "/", fields), false);
         assert!(fills("GET", &[("cache-control", "max-age=0")]));
         assert!(!fills("HEAD", &[]));
         assert!(!fills("GET", &[("range", "bytes=0-1")]));

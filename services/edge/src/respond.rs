@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use headroom_cache::{
-    ByteRange, Ranges, content_range, multipart_end, multipart_head, multipart_length,
+    ByteRange, Ranges, Scheme, content_range, multipart_end, multipart_head, multipart_length,
     not_modified, ranges, unsatisfied,
 };
 use headroom_units::Authority;
@@ -121,8 +121,12 @@ fn closing(mut response: Response<EdgeBody>) -> Response<EdgeBody> {
 }
 
 /// Sends a visitor who is over the share to the purchaser's own name.
-pub(crate) fn redirect(fallback: &Authority, target: &PathAndQuery) -> Response<EdgeBody> {
-    let location = format!("http://{fallback}{target}");
+pub(crate) fn redirect(
+    scheme: Scheme,
+    fallback: &Authority,
+    target: &PathAndQuery,
+) -> Response<EdgeBody> {
+    let location = format!("{scheme}://{fallback}{target}");
     // A target that came in a request head can stand in a response head.
     let Ok(location) = HeaderValue::from_bytes(location.as_bytes()) else {
         return Refusal::Bad("the target has characters that are not allowed").response();
@@ -281,7 +285,10 @@ mod tests {
     #[test]
     fn a_redirect_keeps_path_and_query() {
         let fallback = "origin.shop.example:8080".parse().unwrap();
-        let response = redirect(&fallback, &PathAndQuery::from_static("//a/b?c=d&e=%20"));
+        let target = PathAndQuery::from_static("//a/b?c=d&e=%20");
+        let secure = redirect(Scheme::Https, &fallback, &target);
+        assert!(secure.headers()[LOCATION].to_str().unwrap().starts_with("https://origin.shop"));
+        let response = redirect(Scheme::Http, &fallback, &target);
         assert_eq!(response.status(), 307);
         assert_eq!(response.headers()[LOCATION], "http://origin.shop.example:8080//a/b?c=d&e=%20");
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");

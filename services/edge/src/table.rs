@@ -73,6 +73,11 @@ impl ServedSite {
         self.operator
     }
 
+    /// True if visitors may change to another protocol with its origin.
+    pub(crate) fn may_upgrade(&self) -> bool {
+        self.rules.upgrades
+    }
+
     /// What the site says about storing.
     pub(crate) fn cache_rules(&self) -> Rules {
         Rules { negative_for: Duration::from_secs(self.rules.negative_seconds) }

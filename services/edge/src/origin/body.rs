@@ -10,9 +10,13 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::{sync::watch, time::Sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep},
+};
 
 use super::pool::Stream;
+use crate::pace::Pace;
 
 /// Why a body ends before its end.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,8 +42,17 @@ pub(crate) struct TimedBody {
     delimited: bool,
     /// Its place on a connection that others share.
     _stream: Option<Stream>,
+    /// Only content from a visitor has it.
+    upload: Option<Box<Upload>>,
+}
+
+/// What only content from a visitor has.
+#[derive(Debug)]
+struct Upload {
+    /// How slow a visitor may be; an origin may only not be silent.
+    pace: Pace,
     /// Told of each piece that is taken; let go with the body.
-    progress: Option<watch::Sender<()>>,
+    progress: watch::Sender<()>,
 }
 
 impl TimedBody {
@@ -50,7 +63,13 @@ impl TimedBody {
         delimited: bool,
         stream: Option<Stream>,
     ) -> Self {
-        Self { inner, silence_max, alarm: None, delimited, _stream: stream, progress: None }
+        Self { inner, silence_max, alarm: None, delimited, _stream: stream, upload: None }
+    }
+
+    /// The body of a response that is sent on as it comes, over a connection that is then at its
+    /// end.
+    pub(crate) fn of_last_response(inner: Incoming, silence_max: Duration) -> Self {
+        Self::of_response(inner, silence_max, false, None)
     }
 
     /// A request's body, which tells of its progress.
@@ -59,8 +78,8 @@ impl TimedBody {
         silence_max: Duration,
         progress: watch::Sender<()>,
     ) -> Self {
-        let (alarm, progress) = (None, Some(progress));
-        Self { inner, silence_max, alarm, delimited: true, _stream: None, progress }
+        let upload = Some(Box::new(Upload { pace: Pace::new(silence_max), progress }));
+        Self { inner, silence_max, alarm: None, delimited: true, _stream: None, upload }
     }
 
     /// True if its end can be told from its being cut off: only then it is known to be whole.
@@ -79,12 +98,18 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.alarm = None;
-            if let Some(progress) = &self.progress {
-                progress.send_replace(());
+            if let Some(upload) = &mut self.upload {
+                upload.progress.send_replace(());
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                upload.pace.came(data.map_or(0, Bytes::len), Instant::now());
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::CutOff(Arc::new(error)))));
+            // RFC 9110 §6.5.1: trailers are not passed on.
+            let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
+            let cut_off = |error| BodyError::CutOff(Arc::new(error));
+            return Poll::Ready(frame.map(|frame| frame.map_err(cut_off)));
         }
-        let silence_max = self.silence_max;
+        let pace = self.upload.as_mut().map(|upload| upload.pace.wait(Instant::now()));
+        let silence_max = pace.map_or(self.silence_max, |pace| pace.min(self.silence_max));
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));
         match alarm.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Silence))),

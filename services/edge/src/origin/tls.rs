@@ -21,6 +21,8 @@ const HTTP_11: &[u8] = b"http/1.1";
 #[derive(Clone)]
 pub(crate) struct OriginTls {
     connector: TlsConnector,
+    /// Offers HTTP/1.1 alone: for what HTTP/2 cannot do.
+    http1: TlsConnector,
 }
 
 impl std::fmt::Debug for OriginTls {
@@ -52,7 +54,10 @@ impl OriginTls {
             .map_err(|error| EdgeError::Config { key: "TLS", reason: error.to_string() })?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![H2.to_vec(), HTTP_11.to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![HTTP_11.to_vec()];
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { connector, http1: TlsConnector::from(Arc::new(http1)) })
     }
 
     /// Shakes hands over `stream` with who can prove to be `host`. True if HTTP/2 was agreed on.
@@ -60,6 +65,7 @@ impl OriginTls {
         &self,
         host: &OriginHost,
         stream: TcpStream,
+        http1_only: bool,
     ) -> std::io::Result<(Box<TlsStream<TcpStream>>, bool)> {
         let name = match host {
             OriginHost::Name(name) => {
@@ -67,7 +73,8 @@ impl OriginTls {
             }
             OriginHost::Address(address) => ServerName::from(*address),
         };
-        let stream = self.connector.connect(name, stream).await?;
+        let connector = if http1_only { &self.http1 } else { &self.connector };
+        let stream = connector.connect(name, stream).await?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         Ok((Box::new(stream), h2))
     }

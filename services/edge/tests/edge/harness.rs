@@ -15,9 +15,10 @@ use headroom_bus::{
     Bus, Subscription,
     subjects::{METERS, PLAN},
 };
-use headroom_edge::{Edge, EdgeConfig, EdgeError, Running};
-use headroom_steer::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site,
-    SiteRules};
+use headroom_edge::{Edge, EdgeConfig, EdgeError, Running, VisitorConfig};
+use headroom_steer::{
+    Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRules,
+};
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 use headroom_wire::{MeterReport, PlanDocument};
 use prometheus_client::registry::Registry;
@@ -37,6 +38,8 @@ pub(crate) const CONTRACT: ContractId = ContractId::new(1);
 pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) address: SocketAddr,
+    /// Where it listens for TLS, if it does.
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) registry: Registry,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), EdgeError>>,
@@ -59,6 +62,7 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         object_bytes_max: "256 KiB".parse().unwrap(),
         plan_file,
         running: Running::default(),
+        visitors: VisitorConfig::default(),
     }
 }
 
@@ -72,14 +76,22 @@ impl World {
         let (bus, mut registry) = (Bus::in_process(), Registry::default());
         let edge = Edge::bind(config, &bus, &mut registry).unwrap();
         let address = edge.local_addresses()[0];
+        let tls_address = edge.local_tls_addresses().first().copied();
         let stop = CancellationToken::new();
         let running = tokio::spawn(edge.run(stop.clone()));
-        Self { bus, address, registry, stop, running, generation: 0 }
+        Self { bus, address, tls_address, registry, stop, running, generation: 0 }
     }
 
     /// An edge whose sites both have their origin at `origin`.
     pub(crate) async fn before(origin: &Origin) -> Self {
         let mut world = Self::start();
+        world.plan(plan(origin.address)).await;
+        world
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn before_with(config: EdgeConfig, origin: &Origin) -> Self {
+        let mut world = Self::start_with(config);
         world.plan(plan(origin.address)).await;
         world
     }
@@ -104,6 +116,17 @@ impl World {
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
         line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) async fn until(&self, name: &str, value: &str) {
+        for _ in 0..200 {
+            if self.metric(name) == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{name} is {}, not {value}", self.metric(name));
     }
 
     pub(crate) fn meters(&self) -> Subscription<MeterReport> {

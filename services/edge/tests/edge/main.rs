@@ -10,9 +10,18 @@ mod faults;
 #[cfg(test)]
 mod filling;
 #[cfg(test)]
+mod h2;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod hygiene;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
-mod running;
 mod origins;
+#[cfg(test)]
+mod running;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod upgrade;

@@ -1,0 +1,499 @@
+//! Watches over the connections of a thread: who is too slow, or idle for too long, is cut off.
+//!
+//! A connection has no timer and reads no clock. It notes what it waits for in its [`Pulse`], and
+//! the thread's [`Watch`] looks at all of them a few times a second. So a request pays a few plain
+//! stores, and an idle connection nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{DRAIN_IDLE_TICKS, TICK};
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Before the first request: TLS, or which protocol it is.
+    Opening = 0,
+    Http1 = 1,
+    Http2 = 2,
+    /// Another protocol, between visitor and origin.
+    Tunnel = 3,
+}
+
+/// What a connection waits for from its visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Nothing: something is at hand.
+    Nothing = 0,
+    /// The rest of a head.
+    Head = 1,
+    /// Another request.
+    Request = 2,
+    /// Content, or what only the protocol knows.
+    More = 3,
+}
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    GoOn = 0,
+    /// End what is in flight, begin nothing.
+    Drain = 1,
+    /// End now.
+    Cut = 2,
+}
+
+/// What a connection notes about itself. Written by its task, read by the watch of its thread.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    stage: AtomicU8,
+    awaited: AtomicU8,
+    order: AtomicU8,
+    /// True while the visitor takes no more of what is sent.
+    stuck: AtomicBool,
+    /// Bytes in both directions.
+    moved: AtomicU64,
+    /// Bytes the visitor took.
+    taken: AtomicU64,
+    /// Changes when a request or a response goes on.
+    progress: AtomicU32,
+    /// Requests whose response is not at its end.
+    open: AtomicU32,
+    /// The ticks of the watch.
+    clock: Arc<AtomicU32>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Pulse {
+    fn new(clock: Arc<AtomicU32>, order: Order) -> Self {
+        Self {
+            stage: AtomicU8::new(Stage::Opening as u8),
+            awaited: AtomicU8::new(Awaited::Nothing as u8),
+            order: AtomicU8::new(order as u8),
+            stuck: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            progress: AtomicU32::new(0),
+            open: AtomicU32::new(0),
+            clock,
+            waker: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Relaxed) {
+            0 => Stage::Opening,
+            1 => Stage::Http1,
+            2 => Stage::Http2,
+            _ => Stage::Tunnel,
+        }
+    }
+
+    pub(crate) fn awaits(&self, awaited: Awaited) {
+        self.awaited.store(awaited as u8, Relaxed);
+    }
+
+    /// Notes so many bytes in one of the directions.
+    pub(crate) fn moved(&self, bytes: usize) {
+        add(&self.moved, bytes);
+    }
+
+    /// Notes so many bytes that the visitor took.
+    pub(crate) fn taken(&self, bytes: usize) {
+        add(&self.moved, bytes);
+        add(&self.taken, bytes);
+        self.stuck.store(false, Relaxed);
+    }
+
+    /// Notes that the visitor takes no more for now, or that it took all.
+    pub(crate) fn stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Relaxed);
+    }
+
+    /// True while the rest of a head is waited for.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.stage() == Stage::Http1 && self.awaited.load(Relaxed) == Awaited::Head as u8
+    }
+
+    pub(crate) fn progress(&self, progress: u32) {
+        self.progress.store(progress, Relaxed);
+    }
+
+    /// One more request whose response is not at its end.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    /// One less.
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// The ticks of the watch.
+    pub(crate) fn now(&self) -> u32 {
+        self.clock.load(Relaxed)
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        match self.order.load(Relaxed) {
+            0 => Order::GoOn,
+            1 => Order::Drain,
+            _ => Order::Cut,
+        }
+    }
+
+    /// Lets the task of `cx` be woken when there is an order.
+    pub(crate) fn listen(&self, cx: &Context<'_>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+    }
+
+    fn tell(&self, order: Order) {
+        if self.order() < order {
+            self.order.store(order as u8, Relaxed);
+            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// `future`, or `None` if the connection is cut off before. To be polled by one task.
+    pub(crate) async fn unless_cut<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            self.listen(cx);
+            match self.order() {
+                Order::Cut => Poll::Ready(None),
+                Order::GoOn | Order::Drain => future.as_mut().poll(cx).map(Some),
+            }
+        })
+        .await
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            stage: self.stage(),
+            awaits_head: self.awaited.load(Relaxed) == Awaited::Head as u8,
+            awaits_request: self.awaited.load(Relaxed) == Awaited::Request as u8,
+            stuck: self.stuck.load(Relaxed),
+            moved: self.moved.load(Relaxed),
+            taken: self.taken.load(Relaxed),
+            progress: self.progress.load(Relaxed),
+            open: self.open.load(Relaxed),
+            draining: self.order() != Order::GoOn,
+        }
+    }
+}
+
+/// One task writes, so that this need not be one step.
+fn add(count: &AtomicU64, bytes: usize) {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    count.store(count.load(Relaxed).wrapping_add(bytes), Relaxed);
+}
+
+/// A pulse as it is at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sample {
+    stage: Stage,
+    awaits_head: bool,
+    awaits_request: bool,
+    stuck: bool,
+    moved: u64,
+    taken: u64,
+    progress: u32,
+    open: u32,
+    draining: bool,
+}
+
+/// How long a visitor may take for what, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    opening: u32,
+    head: u32,
+    idle: u32,
+    send: u32,
+    stalled: u32,
+    tunnel: u32,
+}
+
+/// The times of [`Patience`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Until the protocol is known.
+    pub(crate) opening: Duration,
+    /// For a head.
+    pub(crate) head: Duration,
+    /// Between requests.
+    pub(crate) idle: Duration,
+    /// While nothing is taken of what is sent.
+    pub(crate) send: Duration,
+    /// While no request of an HTTP/2 connection goes on. Longer than any origin may take.
+    pub(crate) stalled: Duration,
+    /// While nothing goes through a tunnel.
+    pub(crate) tunnel: Duration,
+}
+
+impl From<Times> for Patience {
+    fn from(times: Times) -> Self {
+        // One more: a wait begins anywhere between two ticks.
+        let ticks = |time: Duration| {
+            u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX - 1) + 1
+        };
+        Self {
+            opening: ticks(times.opening),
+            head: ticks(times.head),
+            idle: ticks(times.idle),
+            send: ticks(times.send),
+            stalled: ticks(times.stalled),
+            tunnel: ticks(times.tunnel),
+        }
+    }
+}
+
+/// What is remembered of a connection from tick to tick: the last sample, and for how many ticks
+/// it has been waiting for the same.
+#[derive(Debug, Default)]
+struct History {
+    last: Option<Sample>,
+    opening: u32,
+    head: u32,
+    idle: u32,
+    stuck: u32,
+    still: u32,
+}
+
+impl History {
+    /// What the connection is to do after one more tick.
+    fn judge(&mut self, now: Sample, patience: &Patience) -> Order {
+        let same = |of: fn(&Sample) -> u64| {
+            self.last.is_some_and(|last| last.stage == now.stage && of(&last) == of(&now))
+        };
+        let unmoved = same(|sample| sample.moved);
+        let untaken = same(|sample| sample.taken);
+        let no_progress = same(|sample| sample.progress.into());
+        let busy = now.open > 0;
+        let step = |count: &mut u32, on: bool| {
+            *count = if on { *count + 1 } else { 0 };
+            *count
+        };
+        let opening = step(&mut self.opening, now.stage == Stage::Opening);
+        // The whole head within its time, however its bytes are spread.
+        let in_head = now.awaits_head && !busy && no_progress;
+        let head = step(&mut self.head, now.stage == Stage::Http1 && in_head);
+        let waits = now.awaits_request && !busy && !now.stuck && no_progress;
+        let idle = step(&mut self.idle, now.stage == Stage::Http1 && waits);
+        let stuck = step(&mut self.stuck, now.stuck && untaken);
+        let still = match now.stage {
+            Stage::Http2 => no_progress,
+            Stage::Tunnel => unmoved,
+            Stage::Opening | Stage::Http1 => false,
+        };
+        let still = step(&mut self.still, still);
+        self.last = Some(now);
+        let idle_max = if now.draining { DRAIN_IDLE_TICKS } else { patience.idle };
+        let opening_max = if now.draining { 2 * DRAIN_IDLE_TICKS } else { patience.opening };
+        let cut = opening >= opening_max
+            || head >= patience.head
+            || stuck >= patience.send
+            || idle >= idle_max && now.draining
+            || match now.stage {
+                Stage::Http2 if busy => still >= patience.stalled,
+                Stage::Http2 => now.draining && still >= DRAIN_IDLE_TICKS + patience.send,
+                Stage::Tunnel => still >= patience.tunnel,
+                Stage::Opening | Stage::Http1 => false,
+            };
+        let ends = idle >= idle_max || now.stage == Stage::Http2 && !busy && still >= idle_max;
+        match (cut, ends) {
+            (true, _) => Order::Cut,
+            (_, true) => Order::Drain,
+            _ => Order::GoOn,
+        }
+    }
+}
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    patience: Patience,
+    clock: Arc<AtomicU32>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    draining: bool,
+    next: u64,
+    connections: HashMap<u64, (Arc<Pulse>, History)>,
+}
+
+/// Keeps a connection under watch as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Under {
+    watch: Arc<Watch>,
+    number: u64,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        self.watch.lock().connections.remove(&self.number);
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(times: Times) -> Self {
+        let clock = Arc::default();
+        Self { patience: times.into(), clock, watched: Mutex::default() }
+    }
+
+    /// Watches over one more connection.
+    pub(crate) fn add(self: &Arc<Self>) -> Under {
+        let mut watched = self.lock();
+        let order = if watched.draining { Order::Drain } else { Order::GoOn };
+        let pulse = Arc::new(Pulse::new(Arc::clone(&self.clock), order));
+        let number = watched.next;
+        watched.next += 1;
+        watched.connections.insert(number, (Arc::clone(&pulse), History::default()));
+        Under { watch: Arc::clone(self), number, pulse }
+    }
+
+    /// Lets all connections end what is in flight, and begin nothing.
+    pub(crate) fn drain(&self) {
+        let mut watched = self.lock();
+        watched.draining = true;
+        for (pulse, _) in watched.connections.values() {
+            pulse.tell(Order::Drain);
+        }
+    }
+
+    /// Looks at all connections from time to time until `stop`.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.tick();
+        }
+    }
+
+    fn tick(&self) {
+        self.clock.fetch_add(1, Relaxed);
+        let mut watched = self.lock();
+        for (pulse, history) in watched.connections.values_mut() {
+            let order = history.judge(pulse.sample(), &self.patience);
+            pulse.tell(order);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BETWEEN: Sample = Sample {
+        stage: Stage::Http1,
+        awaits_head: false,
+        awaits_request: true,
+        stuck: false,
+        moved: 0,
+        taken: 0,
+        progress: 0,
+        open: 0,
+        draining: false,
+    };
+    const IN_HEAD: Sample = Sample { awaits_head: true, awaits_request: false, ..BETWEEN };
+
+    fn patience() -> Patience {
+        Patience { opening: 5, head: 10, idle: 20, send: 15, stalled: 50, tunnel: 60 }
+    }
+
+    /// After how many ticks which order comes, if `sample` gives the pulse at each.
+    fn told(sample: impl Fn(u32) -> Sample) -> Option<(u32, Order)> {
+        let mut history = History::default();
+        (1..100).find_map(|tick| match history.judge(sample(tick), &patience()) {
+            Order::GoOn => None,
+            order => Some((tick, order)),
+        })
+    }
+
+    #[test]
+    fn who_never_says_what_it_wants_is_cut_off() {
+        let opening = |tick: u32| Sample { stage: Stage::Opening, moved: tick.into(), ..BETWEEN };
+        assert_eq!(told(opening), Some((5, Order::Cut)));
+    }
+
+    #[test]
+    fn a_head_has_to_come_in_its_time_however_its_bytes_are_spread() {
+        let slow = |tick: u32| Sample { moved: tick.into(), ..IN_HEAD };
+        assert_eq!(told(slow), Some((11, Order::Cut)));
+        assert_eq!(told(|tick| Sample { progress: tick / 5, ..IN_HEAD }), None, "one by one");
+        assert_eq!(told(|_| Sample { open: 1, ..IN_HEAD }), None, "it is not its turn");
+    }
+
+    #[test]
+    fn idle_connections_end() {
+        assert_eq!(told(|_| BETWEEN), Some((21, Order::Drain)));
+        assert_eq!(told(|_| Sample { open: 1, ..BETWEEN }), None, "the origin takes its time");
+        let h2 = Sample { stage: Stage::Http2, awaits_request: false, ..BETWEEN };
+        assert_eq!(told(|tick: u32| Sample { moved: tick.into(), ..h2 }), Some((21, Order::Drain)));
+        assert_eq!(told(|_| Sample { open: 1, ..h2 }), Some((51, Order::Cut)));
+        assert_eq!(told(|tick| Sample { open: 1, progress: tick, ..h2 }), None);
+        let tunnel = Sample { stage: Stage::Tunnel, ..BETWEEN };
+        assert_eq!(told(|_| tunnel), Some((61, Order::Cut)));
+        assert_eq!(told(|tick: u32| Sample { moved: tick.into(), ..tunnel }), None);
+    }
+
+    #[test]
+    fn who_takes_nothing_is_cut_off() {
+        let stuck = Sample { stuck: true, open: 1, ..BETWEEN };
+        assert_eq!(told(|_| stuck), Some((16, Order::Cut)));
+        assert_eq!(told(|tick: u32| Sample { taken: tick.into(), ..stuck }), None);
+    }
+
+    #[test]
+    fn draining_does_not_wait_for_who_asks_nothing() {
+        let idle = Sample { draining: true, ..BETWEEN };
+        assert_eq!(told(|_| idle), Some((DRAIN_IDLE_TICKS + 1, Order::Cut)));
+        assert_eq!(told(|_| Sample { open: 1, ..idle }), None);
+        let opening = Sample { stage: Stage::Opening, ..idle };
+        assert_eq!(told(|_| opening), Some((2 * DRAIN_IDLE_TICKS, Order::Cut)));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_cut_off_ends_what_it_waits_for() {
+        let watch = Arc::new(Watch::new(Times {
+            opening: Duration::ZERO,
+            head: Duration::ZERO,
+            idle: Duration::ZERO,
+            send: Duration::ZERO,
+            stalled: Duration::ZERO,
+            tunnel: Duration::ZERO,
+        }));
+        let under = watch.add();
+        let pulse = Arc::clone(&under.pulse);
+        let waits =
+            tokio::spawn(async move { pulse.unless_cut(std::future::pending::<()>()).await });
+        tokio::task::yield_now().await;
+        watch.tick();
+        watch.tick();
+        assert_eq!(waits.await.unwrap(), None);
+        drop(under);
+        assert!(watch.lock().connections.is_empty());
+    }
+}

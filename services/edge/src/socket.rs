@@ -1,0 +1,303 @@
+//! A visitor's connection as hyper sees it: in the clear or over TLS, with somebody who looks at
+//! its bytes and notes how it goes.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{
+    frames::{Frames, PREFACE},
+    guard::Guard,
+    pulse::{Awaited, Pulse, Stage},
+    tls::TlsStream,
+};
+
+/// The bytes below HTTP.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+/// Who looks at the bytes.
+#[derive(Debug)]
+enum Follow {
+    Http1(Guard),
+    Http2(Box<Frames>),
+    /// Nobody any more: they broke a rule.
+    Refused,
+    /// Nobody: they are not HTTP.
+    Nothing,
+}
+
+/// A visitor's connection.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    /// The first bytes, if they were read before it was known who looks at them.
+    begun: Option<Begun>,
+    follow: Follow,
+    pulse: Arc<Pulse>,
+}
+
+/// What was read to find out which HTTP it is: no more than the preface of HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    bytes: [u8; PREFACE.len()],
+    length: usize,
+    passed_on: usize,
+}
+
+/// Reads as far as is needed to tell HTTP/2 with prior knowledge from HTTP/1 (RFC 9113 §3.3).
+pub(crate) async fn begin(stream: &mut TcpStream) -> io::Result<(Begun, Stage)> {
+    let mut begun = Begun { bytes: [0; PREFACE.len()], length: 0, passed_on: 0 };
+    while begun.length < PREFACE.len() && PREFACE.starts_with(&begun.bytes[..begun.length]) {
+        match stream.read(&mut begun.bytes[begun.length..]).await? {
+            0 => break,
+            read => begun.length += read,
+        }
+    }
+    let stage = if begun.bytes == PREFACE { Stage::Http2 } else { Stage::Http1 };
+    Ok((begun, stage))
+}
+
+impl Socket {
+    /// A connection that speaks the HTTP of `stage`.
+    pub(crate) fn new(
+        stream: Stream,
+        begun: Option<Begun>,
+        stage: Stage,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        let follow = match stage {
+            Stage::Http2 => Follow::Http2(Box::new(Frames::new())),
+            _ => Follow::Http1(Guard::default()),
+        };
+        pulse.enter(stage);
+        Self { stream, begun, follow, pulse }
+    }
+
+    /// Lets pass whatever comes from now on: it is not HTTP any more.
+    pub(crate) fn become_tunnel(&mut self) {
+        self.follow = Follow::Nothing;
+        self.pulse.enter(Stage::Tunnel);
+    }
+
+    fn awaits(&self) -> Awaited {
+        match &self.follow {
+            Follow::Http1(guard) if guard.is_between() => Awaited::Request,
+            Follow::Http1(guard) if guard.is_in_head() => Awaited::Head,
+            _ => Awaited::More,
+        }
+    }
+
+    /// Passes on what was read to find out which HTTP it is.
+    fn take_begun(&mut self, buf: &mut ReadBuf<'_>) {
+        if let Some(begun) = &mut self.begun {
+            let rest = &begun.bytes[begun.passed_on..begun.length];
+            let taken = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..taken]);
+            begun.passed_on += taken;
+            if begun.passed_on == begun.length {
+                self.begun = None;
+            }
+        }
+    }
+
+    /// What hyper reads behind a line that was spoiled, instead of what the visitor sends: the end
+    /// of a head, without which it does not look at a head that came in pieces; then nothing more.
+    fn end_of_refused(&mut self) -> Option<&'static [u8]> {
+        match &self.follow {
+            Follow::Http1(guard) if guard.is_refused() => {
+                self.follow = Follow::Refused;
+                Some(b"\r\n\r\n")
+            }
+            Follow::Refused => Some(b""),
+            _ => None,
+        }
+    }
+
+    /// Ends the connection of a visitor that makes work for nothing, and says so if that is
+    /// possible at once.
+    fn calm(&mut self, cx: &mut Context<'_>) -> io::Error {
+        if let Follow::Http2(frames) = &self.follow
+            && let Some(frame) = frames.go_away()
+            && let Poll::Ready(Ok(_)) = Pin::new(&mut self.stream).poll_write(cx, &frame)
+        {
+            // What cannot be sent now is not waited for.
+            let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        }
+        self.follow = Follow::Nothing;
+        io::Error::other("too many frames that are no work")
+    }
+
+    fn went(&mut self, result: &Poll<io::Result<usize>>, parts: &[io::IoSlice<'_>]) {
+        let Poll::Ready(result) = result else {
+            self.pulse.stuck(true);
+            return;
+        };
+        let Ok(mut left) = *result else { return };
+        self.pulse.taken(left);
+        if let Follow::Http2(frames) = &mut self.follow {
+            for part in parts {
+                let sent = left.min(part.len());
+                frames.went(&part[..sent], self.pulse.now());
+                left -= sent;
+            }
+            self.pulse.progress(frames.progress());
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if let Some(end) = this.end_of_refused() {
+            buf.put_slice(&end[..end.len().min(buf.remaining())]);
+            return Poll::Ready(Ok(()));
+        }
+        this.take_begun(buf);
+        if buf.remaining() > 0 {
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if buf.filled().len() > before => {}
+                Poll::Pending => {
+                    this.pulse.awaits(this.awaits());
+                    return Poll::Pending;
+                }
+            }
+        }
+        this.pulse.awaits(Awaited::Nothing);
+        let came = &mut buf.filled_mut()[before..];
+        this.pulse.moved(came.len());
+        match &mut this.follow {
+            Follow::Http1(guard) => {
+                guard.inspect(came);
+                this.pulse.progress(guard.heads());
+            }
+            Follow::Http2(frames) => {
+                frames.came(came, this.pulse.now());
+                this.pulse.progress(frames.progress());
+                if frames.is_exceeded() {
+                    return Poll::Ready(Err(this.calm(cx)));
+                }
+            }
+            Follow::Refused | Follow::Nothing => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.went(&result, &[io::IoSlice::new(buf)]);
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.went(&result, bufs);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // Over TLS it is here that what was written goes out.
+        let result = Pin::new(&mut this.stream).poll_flush(cx);
+        this.pulse.stuck(result.is_pending());
+        result
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.pulse.stuck(result.is_pending());
+        result
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Clear(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
