@@ -118,9 +118,11 @@ async fn accept(hall: Arc<Hall>, listener: TcpListener, secure: bool, stop: Canc
     drop(listener);
     hall.close_after_responses();
     // A request may be on its way on a connection that looks idle: it is still answered.
-    let lingering = timeout(limits::DRAIN_LINGER, all_ended(&mut connections)).await.is_err();
+    if timeout(limits::DRAIN_LINGER, all_ended(&mut connections)).await.is_ok() {
+        return;
+    }
     hall.watch.drain();
-    if lingering && timeout(limits::DRAIN_MAX, all_ended(&mut connections)).await.is_err() {
+    if timeout(limits::DRAIN_MAX, all_ended(&mut connections)).await.is_err() {
         tracing::warn!(left = connections.len(), "connections are cut off: they did not end");
     }
 }

@@ -470,7 +470,7 @@ async fn two_sites_never_share_a_connection() {
     .await;
     let config = EdgeConfig { threads: 1, ..config(None) };
     let mut world = World::start_with(config);
-    world.plan(crate::harness::plan_with_contract(origin.address, 100, -10, 100)).await;
+    world.plan(crate::harness::plan_with_contract(origin.address, 10_000, -10, 100)).await;
     for number in 0..3 {
         assert_eq!(world.get(OWN, &format!("/{number}")).await.status, 200);
         assert_eq!(world.get(SHOP, &format!("/{number}")).await.status, 200);
