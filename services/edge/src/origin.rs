@@ -251,17 +251,13 @@ impl Origins {
             Ok(connection) => self.send(key, connection, request, head_max).await,
             Err(error) => {
                 tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
-                let error = match error.is_timeout() {
-                    true => FetchError::ConnectTimeout,
-                    false => FetchError::Unreachable,
-                };
-                Err(Failure { error, unsent: Some(request), counts: true })
+                Err(Failure { error: error.meaning(), unsent: Some(request), counts: true })
             }
         }
     }
 
     async fn connect(&self, key: &Key) -> Result<Connection, ConnectError> {
-        let connected = self.connector.connect(&key.origin).await;
+        let connected = self.connector.connect(&key.origin, true).await;
         if let Err(ConnectError::Denied(address, reason)) = &connected
             && self.pool.health(key).last_failure().is_none()
         {
@@ -299,6 +295,46 @@ impl Origins {
             .map_err(failed)?;
         tokio::spawn(driver);
         Ok(Connection::Http1(sender))
+    }
+
+    /// The response to a request without a body that may change the protocol (RFC 9110 §7.8), from
+    /// the first origin that can be reached, over an HTTP/1.1 connection of its own.
+    #[allow(dead_code, reason = "the tunnel asks next")]
+    pub(crate) async fn fetch_upgrade(
+        &self,
+        site: &ServedSite,
+        head: UpstreamHead,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let mut result = Err(FetchError::Unreachable);
+        for key in self.order(site) {
+            match self.connector.connect(&key.origin, false).await {
+                Ok(connected) => return self.upgrade_over(connected, head).await,
+                Err(error) => {
+                    tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
+                    self.judge(&key, false, &error);
+                    result = Err(error.meaning());
+                }
+            }
+        }
+        result
+    }
+
+    async fn upgrade_over(
+        &self,
+        connected: Connected,
+        head: UpstreamHead,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let (mut sender, driver) = http1::Builder::new()
+            .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .handshake(TokioIo::new(connected.stream))
+            .await
+            .map_err(|_| FetchError::Unreachable)?;
+        // It ends with the response's content, or when the connection is given to the tunnel.
+        tokio::spawn(driver.with_upgrades());
+        let request = request(head, Either::Left(Empty::new()));
+        let sent = answered(sender.try_send_request(request), Some(self.response_max)).await;
+        sent.map_err(|failure| failure.error)
     }
 
     async fn send(
