@@ -9,15 +9,18 @@
 
 CARGO ?= cargo
 ARGS ?=
+ROUNDS ?= 5
+SECONDS ?= 2
 SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci setup setup-lint
+.PHONY: help demo test lint audit ci conformance-edge setup setup-lint
+.PHONY: help demo test lint audit ci bench-edge setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
-	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-23s %s\n", $$1, $$2 }'
 
 demo: setup ## run the whole way of a slot on this machine, over real sockets (ARGS="--help")
 	$(CARGO) run --locked --package headroom --bin headroom -- demo $(ARGS)
@@ -49,6 +52,17 @@ ci: ## all that a change must pass: lint, test and one run of the demo
 	$(MAKE) demo ARGS="--exit --seconds 70 --report $(CI_REPORT)"
 	@test -s $(CI_REPORT) || { echo 'error: the demo wrote no $(CI_REPORT)' >&2; exit 1; }
 	@echo 'ci: lint, test and demo passed; the report of the demo is $(CI_REPORT)'
+
+conformance-edge: setup ## run the public HTTP caching suite against the edge, nginx and Varnish (network)
+	@command -v python3 >/dev/null 2>&1 || { \
+	  echo 'error: python3 (3.11 or later) is missing: apt-get install python3' >&2; exit 1; }
+	$(CARGO) build --locked --package headroom --bin headroom
+	python3 bench/conformance/run.py $(ARGS)
+bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a quarter of an hour
+	bench/edge/install.sh
+	$(CARGO) build --release --locked --package headroom --bin headroom
+	python3 bench/edge/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
 setup:
 	@command -v $(CARGO) >/dev/null 2>&1 || { \

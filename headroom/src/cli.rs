@@ -106,7 +106,7 @@ pub enum Command {
     Demo(crate::demo::Args),
     /// Run every role of a configuration in one process
     #[command(after_help = role::ALL_EXAMPLES)]
-    All(role::ServeArgs),
+    All(role::AllArgs),
     /// Run the exchange alone: the API and the reconcilers
     #[command(after_help = role::EXCHANGE_EXAMPLES)]
     Exchange(role::ServeArgs),

@@ -10,8 +10,17 @@
 //!
 //! What each role does is its crate's matter. Here is only the order: name servers and edges take
 //! their sockets before the exchange speaks, so that a wrong address stops the start as a whole.
+//! A process that replaces another takes over its edges first; the other ends then, and leaves the
+//! rest.
 
-use std::{borrow::Cow, fs, future::Future, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    borrow::Cow,
+    fs,
+    future::Future,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context;
 use headroom_bus::Bus;
@@ -32,16 +41,26 @@ use crate::{config::Config, limits::STOP_TIME_MAX};
 /// one to the program and one to its group.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
+/// How often one looks whether the process before this one has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 type Roles = JoinSet<(String, anyhow::Result<()>)>;
 
 /// Roles that are running. Dropping it ends them at once; [`Network::stop`] lets them finish.
 #[derive(Debug, Default)]
 pub struct Network {
     api: Option<SocketAddr>,
+    /// Where the edges listen.
+    #[cfg(test)]
+    bound: Vec<SocketAddr>,
     /// Name servers and edges. They stop first, so that their last meters are still taken.
     serving: Roles,
     stop_serving: CancellationToken,
+    /// Of each edge: cancelled when another process has taken over.
+    handed_over: Vec<CancellationToken>,
     exchange: Roles,
+    /// What the exchange's `/readyz` tells.
+    draining: CancellationToken,
     stop_exchange: CancellationToken,
 }
 
@@ -54,15 +73,42 @@ pub async fn start(config: Config, bus: &Bus) -> anyhow::Result<Network> {
     let Config { exchange, edges, dns } = config;
     let mut registry = Registry::default();
     let mut network = Network::default();
+    let metrics = Metrics::register(&mut registry);
+    let (first, last): (Vec<_>, Vec<_>) =
+        edges.into_iter().partition(|edge| edge.running.take_over);
+    let takes_over = !first.is_empty();
+    for edge in first {
+        network.add_edge(edge, bus, &metrics)?;
+    }
+    if takes_over {
+        // The process before this one ends when its edges are handed over.
+        wait_until(|| dns.iter().flat_map(|server| &server.listen).all(|at| is_free(*at))).await;
+    }
     for server in dns {
         network.add_dns(server, bus, &mut registry).await?;
     }
-    let metrics = Metrics::register(&mut registry);
-    for edge in edges {
+    for edge in last {
         network.add_edge(edge, bus, &metrics)?;
+    }
+    if takes_over {
+        wait_until(|| Exchange::is_free(&exchange)).await;
     }
     network.add_exchange(exchange, bus, registry).await?;
     Ok(network)
+}
+
+/// Waits as long as the process before this one may take to end. If it takes longer, what is
+/// started next says what is wrong.
+async fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + STOP_TIME_MAX;
+    while !is_so() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// False if another socket has a name server's address.
+fn is_free(address: SocketAddr) -> bool {
+    UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
 }
 
 /// Lets the process have as many sockets as the system allows it: the usual 1,024 are taken by a
@@ -148,6 +194,7 @@ impl Network {
     /// If a role failed while it stopped, or does not stop.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let finish = async {
+            self.draining.cancel();
             self.stop_serving.cancel();
             let serving = finish(&mut self.serving).await;
             self.stop_exchange.cancel();
@@ -169,6 +216,10 @@ impl Network {
             error = self.failed() => Err(error),
             name = signals.next() => {
                 tracing::info!(signal = name, "stopping");
+                Ok(())
+            }
+            () = handed_over(self.handed_over.clone()) => {
+                tracing::info!("another process serves now: stopping");
                 Ok(())
             }
         };
@@ -211,8 +262,18 @@ impl Network {
         let edge = Edge::bind_with_metrics(config, bus, metrics)
             .with_context(|| format!("{role} cannot start"))?;
         tracing::info!(role, ?listen, "serving HTTP");
-        let stop = self.stop_serving.clone();
-        spawn(&mut self.serving, role, async move { Ok(edge.run(stop).await?) });
+        #[cfg(test)]
+        self.bound.extend(edge.local_addresses());
+        let (stop, handed_over) = (self.stop_serving.clone(), edge.handed_over());
+        self.handed_over.push(handed_over.clone());
+        spawn(&mut self.serving, role, async move {
+            edge.run(stop.clone()).await?;
+            if handed_over.is_cancelled() {
+                // It ends when the others do.
+                stop.cancelled().await;
+            }
+            Ok(())
+        });
         Ok(())
     }
 
@@ -227,6 +288,7 @@ impl Network {
             .context("the exchange cannot start")?;
         let api = exchange.local_address().context("the exchange cannot start")?;
         self.api = Some(api);
+        self.draining = exchange.draining();
         tracing::info!(%api, "the exchange is open");
         let stop = self.stop_exchange.clone();
         spawn(&mut self.exchange, "the exchange".to_owned(), async move {
@@ -282,6 +344,16 @@ impl Signals {
     }
 }
 
+/// Waits until all edges are handed over, if there are any.
+async fn handed_over(edges: Vec<CancellationToken>) {
+    if edges.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    for edge in edges {
+        edge.cancelled().await;
+    }
+}
+
 fn make_folder(plan_file: Option<&Path>) -> anyhow::Result<()> {
     let Some(folder) = plan_file.and_then(Path::parent) else { return Ok(()) };
     fs::create_dir_all(folder)
@@ -290,8 +362,6 @@ fn make_folder(plan_file: Option<&Path>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     const ZONES: &str = r#"
@@ -337,6 +407,7 @@ mod tests {
         let network = start(config(folder.path()), &Bus::in_process()).await.unwrap();
         let api = network.api().unwrap();
         assert_eq!(get(format!("http://{api}/healthz")).await, "ok\n");
+        assert_eq!(get(format!("http://{api}/readyz")).await, "ready\n");
         let metrics = get(format!("http://{api}/metrics")).await;
         for series in ["headroom_edge_", "headroom_dns_", "server=\"ns1\"", "server=\"ns2\""] {
             assert!(metrics.contains(series), "no {series} in\n{metrics}");
@@ -346,6 +417,45 @@ mod tests {
         for file in ["edges/east-1", "edges/east-2", "dns/ns1", "dns/ns2", "operator.token"] {
             assert!(folder.path().join("headroom-data").join(file).exists(), "{file}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_network_is_replaced_while_its_visitors_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = || config(folder.path());
+        let mut old = start(config(), &Bus::in_process()).await.unwrap();
+        old.bound.sort();
+        let (edges, api) = (old.bound.clone(), old.api().unwrap());
+        let ending = tokio::spawn(old.run_until_signal());
+        let stop = CancellationToken::new();
+        let visitor = tokio::spawn(visit(edges[0], stop.clone()));
+        let mut next = config();
+        next.exchange.listen = api;
+        for edge in &mut next.edges {
+            edge.running.take_over = true;
+        }
+        let mut new = start(next, &Bus::in_process()).await.unwrap();
+        ending.await.unwrap().unwrap();
+        assert_eq!(get(format!("http://{api}/readyz")).await, "ready\n");
+        new.bound.sort();
+        assert_eq!(new.bound, edges);
+        stop.cancel();
+        assert!(visitor.await.unwrap() > 10);
+        new.stop().await.unwrap();
+    }
+
+    /// Asks again and again; every question is answered, if only with 421.
+    async fn visit(edge: SocketAddr, stop: CancellationToken) -> usize {
+        let mut asked = 0;
+        while !stop.is_cancelled() {
+            let ask = move || {
+                let agent = ureq::Agent::config_builder().http_status_as_error(false).build();
+                agent.new_agent().get(format!("http://{edge}/")).call().unwrap().status()
+            };
+            assert_eq!(tokio::task::spawn_blocking(ask).await.unwrap(), 421);
+            asked += 1;
+        }
+        asked
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use headroom_wire::{BudgetsMessage, MeterReport, NameServerReport, PlanDocument};
+use headroom_wire::{BudgetsMessage, MeterAck, MeterReport, NameServerReport, PlanDocument};
 
 /// The plan in force, from the exchange.
 pub const PLAN: Subject<PlanDocument> = Subject::state("headroom.plan");
@@ -10,6 +10,8 @@ pub const PLAN: Subject<PlanDocument> = Subject::state("headroom.plan");
 pub const BUDGETS: Subject<BudgetsMessage> = Subject::state("headroom.budgets");
 /// What each edge counted, every second.
 pub const METERS: Subject<MeterReport> = Subject::stream("headroom.meters");
+/// Which meter reports the exchange has stored.
+pub const METER_ACKS: Subject<MeterAck> = Subject::stream("headroom.meter-acks");
 /// What each name server did, every second.
 pub const NAME_SERVER_REPORTS: Subject<NameServerReport> =
     Subject::stream("headroom.name-server-reports");

@@ -19,7 +19,7 @@ use std::{path::Path, time::Duration};
 
 pub use error::StoreError;
 pub use events::{Answered, StoredEvent};
-pub use meters::{ContractSecond, Delivered, MappingSum, OwnLoad};
+pub use meters::{ContractSecond, Delivered, MappingSum, OwnLoad, Recorded};
 pub use series::SlotRecord;
 pub use sites::{ProofOutcome, StoredHost, StoredSite};
 use sqlx::{

@@ -28,6 +28,15 @@ pub struct ContractSecond {
     pub delivered: Delivered,
 }
 
+/// Whether a report changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is in the meters now.
+    New,
+    /// It was in the meters before.
+    Repeated,
+}
+
 /// The operator's own load of a region over a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OwnLoad {
@@ -47,7 +56,8 @@ pub struct MappingSum {
 }
 
 impl Store {
-    /// Keeps what an edge counted in one second; a repeated report changes nothing.
+    /// Keeps what one run of an edge counted in one second. Runs that share a second add up; a
+    /// repeated report changes nothing.
     ///
     /// # Errors
     /// If it cannot be stored; nothing of it is then.
@@ -55,25 +65,43 @@ impl Store {
         &self,
         region: &RegionId,
         report: &MeterReport,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Recorded, StoreError> {
         let failed = "storing meters";
         let second = signed(report.second.0.seconds());
         let edge = report.edge.0.as_str();
         let mut transaction = self.pool.begin().await.map_err(StoreError::query(failed))?;
-        sqlx::query("INSERT INTO own_meters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(region.as_str())
+        let told = sqlx::query("INSERT INTO meter_reports VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(second)
             .bind(edge)
-            .bind(signed(report.own.requests))
-            .bind(signed(report.own.hits))
-            .bind(signed(report.own.bytes))
+            .bind(signed(report.incarnation))
             .execute(&mut *transaction)
             .await
             .map_err(StoreError::query(failed))?;
+        if told.rows_affected() == 0 {
+            return Ok(Recorded::Repeated);
+        }
+        sqlx::query(
+            "INSERT INTO own_meters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+             requests = requests + excluded.requests, hits = hits + excluded.hits,
+             bytes = bytes + excluded.bytes",
+        )
+        .bind(region.as_str())
+        .bind(second)
+        .bind(edge)
+        .bind(signed(report.own.requests))
+        .bind(signed(report.own.hits))
+        .bind(signed(report.own.bytes))
+        .execute(&mut *transaction)
+        .await
+        .map_err(StoreError::query(failed))?;
         for meter in &report.contracts {
             sqlx::query(
                 "INSERT INTO contract_meters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
+                 ON CONFLICT DO UPDATE SET offered = offered + excluded.offered,
+                 served = served + excluded.served, refused = refused + excluded.refused,
+                 hits = hits + excluded.hits, bytes = bytes + excluded.bytes,
+                 available_millirequests =
+                   available_millirequests + excluded.available_millirequests",
             )
             .bind(signed(meter.contract.0.number()))
             .bind(second)
@@ -88,7 +116,8 @@ impl Store {
             .await
             .map_err(StoreError::query(failed))?;
         }
-        transaction.commit().await.map_err(StoreError::query(failed))
+        transaction.commit().await.map_err(StoreError::query(failed))?;
+        Ok(Recorded::New)
     }
 
     /// Keeps what a name server did in one second; a repeated report changes nothing.
@@ -213,6 +242,7 @@ impl Store {
         for statement in [
             "DELETE FROM contract_meters WHERE second < ?",
             "DELETE FROM own_meters WHERE second < ?",
+            "DELETE FROM meter_reports WHERE second < ?",
             "DELETE FROM mapping_meters WHERE second < ?",
         ] {
             sqlx::query(statement)
@@ -235,6 +265,7 @@ mod tests {
     fn report(edge: &str, second: u64, served: u64) -> MeterReport {
         MeterReport {
             edge: Text(edge.parse().unwrap()),
+            incarnation: 1,
             second: Time(Timestamp::from_seconds(second)),
             generation: 1,
             budget_sequence: 1,
@@ -256,13 +287,13 @@ mod tests {
     async fn a_repeated_report_changes_nothing() {
         let (store, _folder) = testing::store().await;
         let east = "east".parse().unwrap();
-        for report in [
-            report("east-1", 10, 5),
-            report("east-2", 10, 6),
-            report("east-1", 10, 500),
-            report("east-1", 11, 7),
+        for (report, recorded) in [
+            (report("east-1", 10, 5), Recorded::New),
+            (report("east-2", 10, 6), Recorded::New),
+            (report("east-1", 10, 500), Recorded::Repeated),
+            (report("east-1", 11, 7), Recorded::New),
         ] {
-            store.record_meters(&east, &report).await.unwrap();
+            assert_eq!(store.record_meters(&east, &report).await.unwrap(), recorded);
         }
         let (from, until) = (Timestamp::from_seconds(10), Timestamp::from_seconds(12));
         let seconds = store.contract_seconds(ContractId::new(1), from, until).await.unwrap();
@@ -273,5 +304,22 @@ mod tests {
         assert_eq!(own, OwnLoad { requests: 30, reports: 3 });
         store.forget_meters(until).await.unwrap();
         assert_eq!(store.own_load(&east, from, until).await.unwrap(), OwnLoad::default());
+    }
+
+    #[tokio::test]
+    async fn two_runs_of_an_edge_that_share_a_second_add_up() {
+        let (store, _folder) = testing::store().await;
+        let east = "east".parse().unwrap();
+        let second_run = MeterReport { incarnation: 2, ..report("east-1", 10, 6) };
+        for report in [report("east-1", 10, 5), second_run.clone(), second_run] {
+            store.record_meters(&east, &report).await.unwrap();
+        }
+        let (from, until) = (Timestamp::from_seconds(10), Timestamp::from_seconds(11));
+        let seconds = store.contract_seconds(ContractId::new(1), from, until).await.unwrap();
+        let expected =
+            Delivered { offered: 13, served: 11, refused: 2, available_millirequests: 2_000 };
+        assert_eq!(seconds[0].delivered, expected);
+        let own = store.own_load(&east, from, until).await.unwrap();
+        assert_eq!(own, OwnLoad { requests: 20, reports: 1 }, "an edge and second count once");
     }
 }

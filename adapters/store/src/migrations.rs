@@ -12,6 +12,7 @@ use sqlx::{
 const STEPS: [(i64, &str, &str); 2] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "purges", include_str!("../migrations/0002_purges.sql")),
+    (3, "meter reports", include_str!("../migrations/0003_meter_reports.sql")),
 ];
 
 /// What takes a database of any age to the present schema.

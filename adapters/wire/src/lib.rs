@@ -24,7 +24,7 @@ pub use events::{
     SettlementDocument,
 };
 pub use messages::{
-    BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter,
+    BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter, MeterAck,
     MeterReport, NameServerReport, OwnMeter, ShareMessage,
 };
 pub use plan::{

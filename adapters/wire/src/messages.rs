@@ -55,6 +55,10 @@ pub struct ShareMessage {
 pub struct MeterReport {
     /// The edge.
     pub edge: Text<EdgeId>,
+    /// Which run of the edge counted it: two runs can share a second, at a restart or a hand-over,
+    /// and both count. It rises from run to run; 0 for edges from before there were runs.
+    #[serde(default)]
+    pub incarnation: u64,
     /// The start of the second.
     pub second: Time,
     /// The plan it served by.
@@ -67,6 +71,17 @@ pub struct MeterReport {
     pub contracts: Vec<ContractMeterMessage>,
     /// Requests per site and client prefix.
     pub clients: Vec<ClientMeter>,
+}
+
+/// The exchange has a meter report in its database: the edge may forget it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterAck {
+    /// The edge.
+    pub edge: Text<EdgeId>,
+    /// Which run of it.
+    pub incarnation: u64,
+    /// The start of the second.
+    pub second: Time,
 }
 
 /// The operator's own traffic in one second.
@@ -218,5 +233,21 @@ impl From<&MeterReport> for EdgeReport {
                 .map(|meter| (meter.site.0.clone(), meter.client.0, meter.requests))
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_an_edge_without_runs_is_read() {
+        let report: MeterReport = serde_json::from_str(
+            r#"{"edge":"east-1","second":"2026-11-22T18:00:00Z","generation":1,
+                "budget_sequence":2,"own":{"requests":3,"hits":0,"bytes":0},
+                "contracts":[],"clients":[]}"#,
+        )
+        .unwrap();
+        assert_eq!((report.incarnation, report.own.requests), (0, 3));
     }
 }

@@ -1,4 +1,4 @@
-//! `Cache-Control` of requests and responses (RFC 9111 §5.2).
+//! `Cache-Control` of requests and responses (RFC 9111 §5.2, RFC 5861).
 //!
 //! Where a directive is given twice or with a value it cannot have, the most restrictive reading
 //! is taken (§4.2.1). Unknown directives are ignored (§5.2.3). It judges nothing.
@@ -8,7 +8,7 @@ use http::{
     header::{CACHE_CONTROL, PRAGMA},
 };
 
-use crate::{limits, list::members};
+use crate::{limits, list::members, targeted};
 
 /// What a response says about its storage and reuse. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,14 +31,32 @@ pub struct ResponseDirectives {
     pub max_age: Option<u64>,
     /// §5.2.2.10; zero if its value is invalid.
     pub s_maxage: Option<u64>,
+    /// RFC 5861 §3; zero if its value is invalid.
+    pub stale_while_revalidate: Option<u64>,
+    /// RFC 5861 §4; zero if its value is invalid.
+    pub stale_if_error: Option<u64>,
     /// A quoted string is not closed, so that a directive may have been swallowed.
     pub malformed: bool,
+    /// All this comes from `CDN-Cache-Control`; `Cache-Control` and `Expires` do not count
+    /// (RFC 9213 §2.2).
+    pub targeted: bool,
 }
 
 impl ResponseDirectives {
-    /// Reads all `Cache-Control` lines of a response.
+    /// Reads `CDN-Cache-Control` of a response, or its `Cache-Control` if there is no valid one.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
+        targeted::directives(headers).unwrap_or_else(|| Self::untargeted(headers))
+    }
+
+    /// True if a stale response must not be used, not even when the origin cannot be reached
+    /// (§5.2.2.2, §5.2.2.4, §5.2.2.8, §5.2.2.10: `s-maxage` includes `proxy-revalidate`).
+    #[must_use]
+    pub fn forbids_stale(&self) -> bool {
+        self.no_cache || self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some()
+    }
+
+    fn untargeted(headers: &HeaderMap) -> Self {
         let mut all = Self::default();
         for member in members(headers, &CACHE_CONTROL) {
             all.read(Directive::of(member));
@@ -58,6 +76,14 @@ impl ResponseDirectives {
             b"must-understand" => self.must_understand = true,
             b"max-age" => self.max_age = least(self.max_age, directive.seconds().unwrap_or(0)),
             b"s-maxage" => self.s_maxage = least(self.s_maxage, directive.seconds().unwrap_or(0)),
+            b"stale-while-revalidate" => {
+                let seconds = directive.seconds().unwrap_or(0);
+                self.stale_while_revalidate = least(self.stale_while_revalidate, seconds);
+            }
+            b"stale-if-error" => {
+                let seconds = directive.seconds().unwrap_or(0);
+                self.stale_if_error = least(self.stale_if_error, seconds);
+            }
             _ => {}
         }
     }
@@ -78,6 +104,8 @@ pub struct RequestDirectives {
     pub min_fresh: Option<u64>,
     /// §5.2.1.2: how long it may have been stale; any time without a value, none if it is invalid.
     pub max_stale: Option<u64>,
+    /// RFC 5861 §4: how long it may have been stale if the origin fails; none if it is invalid.
+    pub stale_if_error: Option<u64>,
 }
 
 impl RequestDirectives {
@@ -112,6 +140,10 @@ impl RequestDirectives {
                 let any = directive.value.is_none().then_some(limits::DELTA_SECONDS_MAX);
                 let seconds = any.or_else(|| directive.seconds()).unwrap_or(0);
                 self.max_stale = least(self.max_stale, seconds);
+            }
+            b"stale-if-error" => {
+                let seconds = directive.seconds().unwrap_or(0);
+                self.stale_if_error = least(self.stale_if_error, seconds);
             }
             _ => {}
         }

@@ -25,6 +25,14 @@ pub struct Exchange {
     pub received_at: Timestamp,
 }
 
+/// What a site may say about storing; the origin's own words go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// How long an error (404, 405, 410, 414, 501) is fresh of which the origin does not say it:
+    /// negative caching. Zero leaves it to the guess of RFC 9111 §4.2.2.
+    pub negative_for: Duration,
+}
+
 /// How long a response is fresh, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
@@ -37,18 +45,24 @@ pub(crate) enum Lifetime {
 }
 
 impl Lifetime {
-    /// The freshness lifetime of a response (§4.2.1), for a shared cache.
+    /// The freshness lifetime of a response (§4.2.1), for a shared cache. An error that may be
+    /// reused on a guess is reused for as long as the site says, if it says so.
     pub(crate) fn of(
         status: StatusCode,
         headers: &HeaderMap,
         directives: &ResponseDirectives,
         times: Exchange,
+        rules: &Rules,
     ) -> Self {
         if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
             return Self::Explicit(Duration::from_secs(seconds));
         }
         let date = date_of(headers, times);
-        match date_field(headers, &EXPIRES) {
+        let expires = match directives.targeted {
+            true => Single::Missing,
+            false => date_field(headers, &EXPIRES),
+        };
+        match expires {
             Single::Value(expires) => return Self::Explicit(expires.since(date)),
             // §5.3: an invalid date, "0" above all, means already expired.
             Single::Invalid => return Self::Explicit(Duration::ZERO),
@@ -56,6 +70,10 @@ impl Lifetime {
         }
         if !(is_heuristically_cacheable(status) || directives.public) {
             return Self::Unknown;
+        }
+        let is_error = status.is_client_error() || status.is_server_error();
+        if is_error && is_heuristically_cacheable(status) && !rules.negative_for.is_zero() {
+            return Self::Heuristic(rules.negative_for);
         }
         match date_field(headers, &LAST_MODIFIED) {
             Single::Value(modified) if modified < date => {
@@ -90,7 +108,7 @@ pub(crate) fn initial_age(headers: &HeaderMap, times: Exchange) -> Duration {
 }
 
 /// The `Date` of a response, or when it was received if it has no valid one (RFC 9110 §6.6.1).
-fn date_of(headers: &HeaderMap, times: Exchange) -> Timestamp {
+pub(crate) fn date_of(headers: &HeaderMap, times: Exchange) -> Timestamp {
     date_field(headers, &DATE).value().unwrap_or(times.received_at)
 }
 
@@ -145,11 +163,15 @@ mod tests {
             ("last-modified: @-99000000|date: @0", "Heuristic(86400s)", "§4.2.2"),
             ("last-modified: @50|date: @0", "Unknown", "§4.2.2"),
             ("date: @0", "Unknown", "§4.2.2"),
+            ("cdn-cache-control: max-age=5|expires: @99", "Explicit(5s)", "RFC 9213 §2.2"),
+            ("cdn-cache-control: x|expires: @99", "Unknown", "RFC 9213 §2.2"),
+            ("expires: Thu, 18 AUG 2033 02:01:18 gMT", "Explicit(1007943278s)", "§5.3"),
         ];
         for (text, expected, rule) in cases {
             let headers = headers(text);
             let directives = ResponseDirectives::of(&headers);
-            let lifetime = Lifetime::of(StatusCode::OK, &headers, &directives, times());
+            let lifetime =
+                Lifetime::of(StatusCode::OK, &headers, &directives, times(), &Rules::default());
             assert_eq!(format!("{lifetime:?}"), expected, "{text} ({rule})");
         }
     }
@@ -158,13 +180,34 @@ mod tests {
     fn only_some_statuses_are_guessed() {
         let of = |status, text: &str| {
             let headers = headers(text);
-            Lifetime::of(status, &headers, &ResponseDirectives::of(&headers), times())
+            let directives = ResponseDirectives::of(&headers);
+            Lifetime::of(status, &headers, &directives, times(), &Rules::default())
         };
         let guess = Lifetime::Heuristic(Duration::from_secs(10));
         assert_eq!(of(StatusCode::GONE, "last-modified: @-100"), guess);
         assert_eq!(of(StatusCode::FOUND, "last-modified: @-100"), Lifetime::Unknown);
         let public = "last-modified: @-100|cache-control: public";
         assert_eq!(of(StatusCode::FOUND, public), guess, "§4.2.2: explicitly cacheable");
+    }
+
+    #[test]
+    fn a_site_says_how_long_errors_are_fresh() {
+        let rules = Rules { negative_for: Duration::from_secs(7) };
+        let of = |status: u16, text: &str| {
+            let (headers, status) = (headers(text), StatusCode::from_u16(status).unwrap());
+            Lifetime::of(status, &headers, &ResponseDirectives::of(&headers), times(), &rules)
+        };
+        let negative = Lifetime::Heuristic(Duration::from_secs(7));
+        for status in [404, 405, 410, 414, 501] {
+            assert_eq!(of(status, ""), negative, "{status}");
+            assert_eq!(of(status, "last-modified: @-100"), negative, "{status}");
+            let told = of(status, "cache-control: max-age=3");
+            assert_eq!(told, Lifetime::Explicit(Duration::from_secs(3)), "{status}");
+        }
+        for status in [200, 204, 301, 400, 403, 500, 503] {
+            assert_eq!(of(status, ""), Lifetime::Unknown, "{status}");
+        }
+        assert_eq!(of(500, "cache-control: public"), Lifetime::Unknown);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use http::{
 use crate::list::members;
 
 /// Hop-by-hop whether listed in `Connection` or not.
-const ALWAYS: [HeaderName; 10] = [
+const ALWAYS: [HeaderName; 11] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
     PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-connection"),
     TE,
@@ -65,6 +66,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("proxy-connection", "close"),
+            ("proxy-authentication-info", "a=b"),
             ("x-private", "1"),
             ("x-other", "2"),
             ("cache-control", "no-store"),

@@ -10,6 +10,17 @@ pub const HEURISTIC_MAX: Duration = Duration::from_hours(24);
 pub const HEURISTIC_DIVISOR: u32 = 10;
 /// The most request fields one response may vary on.
 pub const VARY_FIELDS_MAX: usize = 16;
+/// How long a response may have been stale that is used because the origin cannot be reached
+/// (RFC 9111 §4.2.4 leaves it open), where nobody says how long.
+pub const DISCONNECTED_STALE_MAX: Duration = Duration::from_hours(24);
+/// The most ranges of one request that are looked at; with more it is given the whole
+/// (RFC 9110 §14.2).
+pub const RANGES_MAX: usize = 32;
+/// The most pairs of overlapping ranges one request may ask for (RFC 9110 §14.2: two).
+pub const RANGES_OVERLAPPING_MAX: usize = 2;
+/// How often a range of one request may lie before the one it follows (RFC 9110 §14.2).
+pub const RANGES_DESCENDING_MAX: usize = 2;
 
 const _: () = assert!(HEURISTIC_MAX.as_secs() < DELTA_SECONDS_MAX);
 const _: () = assert!(HEURISTIC_DIVISOR > 0);
+const _: () = assert!(RANGES_OVERLAPPING_MAX < RANGES_MAX && RANGES_DESCENDING_MAX < RANGES_MAX);

@@ -9,7 +9,8 @@ use http::{
 };
 
 use crate::{
-    Exchange, RequestDirectives, ResponseDirectives, StoredPolicy, VaryRefused, VarySelection,
+    Exchange, RequestDirectives, ResponseDirectives, Rules, StoredPolicy, VaryRefused,
+    VarySelection,
     freshness::{Lifetime, is_heuristically_cacheable},
     policy::Terms,
     validation::Validators,
@@ -21,7 +22,7 @@ pub enum NotStorable {
     /// Only responses to GET are understood (§3).
     #[error("the request method is not GET")]
     Method,
-    /// The status is not final, or its response is a part or a confirmation.
+    /// The status is not final, or its response is about a range or a condition of the request.
     #[error("a response with status {0} is not stored")]
     Status(StatusCode),
     /// `must-understand`, and the status is not understood (§5.2.2.3).
@@ -55,7 +56,8 @@ pub enum NotStorable {
 
 /// Whether the response to a request may be stored, and the terms it may be used on.
 ///
-/// After a 304, call it again with the updated fields and the status of the stored response.
+/// After a 304, call it again with the updated fields and the status of the stored response. For
+/// the parts a large response is fetched in (206), call it with the status 200.
 ///
 /// # Errors
 /// The first reason found why it may not.
@@ -65,15 +67,16 @@ pub fn storable(
     status: StatusCode,
     response: &HeaderMap,
     times: &Exchange,
+    rules: &Rules,
 ) -> Result<StoredPolicy, NotStorable> {
     let directives = ResponseDirectives::of(response);
     check_exchange(method, status, &directives)?;
     check_permission(request, response, &directives)?;
     let vary = VarySelection::of(request, response)?;
-    let lifetime = Lifetime::of(status, response, &directives, *times);
+    let lifetime = Lifetime::of(status, response, &directives, *times, rules);
     let validators = Validators::of(response);
     let fresh = !lifetime.duration().is_zero() && !directives.no_cache;
-    if !fresh && validators.is_empty() {
+    if !fresh && !is_usable_stale(&directives) && validators.is_empty() {
         return Err(NotStorable::NoUse);
     }
     // §3: what is not heuristically cacheable needs to be told, and a validator does not tell.
@@ -100,14 +103,38 @@ fn check_exchange(
     if method != Method::GET {
         return Err(NotStorable::Method);
     }
-    let partial = status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED;
-    if status.is_informational() || partial {
+    if status.is_informational() || answers_a_condition(status) {
         return Err(NotStorable::Status(status));
     }
-    if directives.must_understand && !is_heuristically_cacheable(status) {
+    if directives.must_understand && !is_understood(status) {
         return Err(NotStorable::NotUnderstood(status));
     }
     Ok(())
+}
+
+/// Statuses that are about a range or a condition of one request, not about its target.
+fn answers_a_condition(status: StatusCode) -> bool {
+    [
+        StatusCode::PARTIAL_CONTENT,
+        StatusCode::NOT_MODIFIED,
+        StatusCode::PRECONDITION_FAILED,
+        StatusCode::RANGE_NOT_SATISFIABLE,
+    ]
+    .contains(&status)
+}
+
+/// Statuses of which all is known that matters to a cache: those that RFC 9110 §15 defines.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+    )
+}
+
+/// True if the response may be used although it is stale from the beginning (RFC 5861).
+fn is_usable_stale(directives: &ResponseDirectives) -> bool {
+    let times = [directives.stale_while_revalidate, directives.stale_if_error];
+    times.into_iter().flatten().any(|seconds| seconds > 0) && !directives.forbids_stale()
 }
 
 /// What the two sides allow.
@@ -150,7 +177,8 @@ mod tests {
         let at = Timestamp::from_seconds(1_000_000_000);
         let times = Exchange { requested_at: at, received_at: at };
         let status = StatusCode::from_u16(status).expect("a status");
-        match storable(method, &headers(request), status, &headers(response), &times) {
+        let (request, response) = (headers(request), headers(response));
+        match storable(method, &request, status, &response, &times, &Rules::default()) {
             Ok(_) => "stored".to_owned(),
             Err(reason) => format!("{reason:?}"),
         }
@@ -183,6 +211,20 @@ mod tests {
             ("cookie: a=b", "cache-control: max-age=9", "stored", "§7.3"),
             ("", "cache-control: max-age=9|vary: *", "Vary(Any)", "§4.1"),
             ("", "cache-control: max-age=9|vary: accept", "stored", "§4.1"),
+            ("", "cdn-cache-control: max-age=9|cache-control: no-store", "stored", "RFC 9213 §2.2"),
+            ("", "cdn-cache-control: private|cache-control: max-age=9", "Private", "RFC 9213 §2.2"),
+            (
+                "authorization: a",
+                "cdn-cache-control: max-age=9|cache-control: public",
+                "Authorized",
+                "RFC 9213 §2.2",
+            ),
+            (
+                "",
+                "cdn-cache-control: max-age=9, &|cache-control: no-store",
+                "ResponseNoStore",
+                "RFC 9213 §2.1",
+            ),
         ];
         for (request, response, expected, rule) in cases {
             let found = outcome(&Method::GET, request, 200, response);
@@ -201,6 +243,11 @@ mod tests {
             ("etag: W/\"a\"", "stored"),
             ("etag: a", "NoUse"),
             ("expires: 0", "NoUse"),
+            ("cache-control: max-age=0, stale-while-revalidate=9", "stored"),
+            ("cache-control: max-age=0, stale-if-error=9", "stored"),
+            ("cache-control: max-age=0, stale-if-error=9, no-cache", "NoUse"),
+            ("cache-control: max-age=0, stale-if-error=9, must-revalidate", "NoUse"),
+            ("cache-control: max-age=0, stale-while-revalidate=0", "NoUse"),
             ("last-modified: Sun, 06 Nov 1994 08:49:37 GMT", "stored"),
         ];
         for (response, expected) in cases {
@@ -214,14 +261,25 @@ mod tests {
         for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
             assert_eq!(outcome(&method, "", 200, fresh), "Method", "{method} (§3)");
         }
-        for status in [100, 103, 206, 304] {
+        for status in [100, 103, 206, 304, 412, 416] {
             assert_eq!(outcome(&Method::GET, "", status, fresh), format!("Status({status})"));
         }
-        for status in [200, 204, 302, 307, 404, 418, 500, 599] {
+        for status in [200, 203, 204, 299, 302, 303, 307, 308, 400, 404, 418, 499, 500, 503, 599] {
             assert_eq!(outcome(&Method::GET, "", status, fresh), "stored", "{status} (§3)");
         }
         assert_eq!(outcome(&Method::GET, "", 404, "etag: \"a\""), "stored");
         assert_eq!(outcome(&Method::GET, "", 302, "etag: \"a\""), "Status(302)");
+        for status in [201, 202, 403, 502, 503, 504, 599] {
+            let modified = "last-modified: Sun, 06 Nov 1994 08:49:37 GMT";
+            let found = outcome(&Method::GET, "", status, modified);
+            assert_eq!(found, format!("Status({status})"), "§4.2.2");
+            let public = format!("cache-control: public|{modified}");
+            assert_eq!(outcome(&Method::GET, "", status, &public), "stored", "{status} (§4.2.2)");
+        }
+        let understood = "cache-control: max-age=9, no-store, must-understand";
+        for status in [200, 302, 404, 503] {
+            assert_eq!(outcome(&Method::GET, "", status, understood), "stored", "§5.2.2.3");
+        }
         let understood = "cache-control: max-age=9, must-understand";
         assert_eq!(outcome(&Method::GET, "", 599, understood), "NotUnderstood(599)", "§5.2.2.3");
     }

@@ -1,10 +1,10 @@
 //! Validation: asking the origin, and answering visitors who ask (RFC 9111 §4.3, RFC 9110 §13).
 //!
-//! It compares and merges fields. It sends nothing, and ranges are not its concern.
+//! It compares and merges fields. It sends nothing; `If-Range` is judged with the ranges.
 
 use headroom_units::Timestamp;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
         AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MATCH,
         IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE,
@@ -13,43 +13,32 @@ use http::{
 
 use crate::{
     StoredPolicy,
-    date::{Single, date_field, parse_date},
+    date::{date_field, parse_date},
     hop_by_hop::{is_hop_by_hop, listed},
     list::members,
+    vary::compact,
 };
 
 /// What a response can be recognised by (RFC 9110 §8.8). What is malformed or there twice is left
 /// out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Validators {
-    etag: Option<HeaderValue>,
-    last_modified: Option<HeaderValue>,
+    pub(crate) etag: Option<HeaderValue>,
+    pub(crate) last_modified: Option<Timestamp>,
 }
 
 impl Validators {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut tags = headers.get_all(ETAG).iter();
         let etag = match (tags.next(), tags.next()) {
-            (Some(tag), None) if opaque_tag(tag.as_bytes()).is_some() => Some(tag.clone()),
+            (Some(tag), None) if is_entity_tag(tag.as_bytes()) => Some(compact(tag)),
             _ => None,
         };
-        let last_modified = match date_field(headers, &LAST_MODIFIED) {
-            Single::Value(_) => headers.get(LAST_MODIFIED).cloned(),
-            Single::Missing | Single::Invalid => None,
-        };
-        Self { etag, last_modified }
+        Self { etag, last_modified: date_field(headers, &LAST_MODIFIED).value() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.etag.is_none() && self.last_modified.is_none()
-    }
-
-    pub(crate) fn etag(&self) -> Option<&HeaderValue> {
-        self.etag.as_ref()
-    }
-
-    pub(crate) fn last_modified(&self) -> Option<&HeaderValue> {
-        self.last_modified.as_ref()
     }
 }
 
@@ -61,7 +50,7 @@ pub fn conditional_headers(policy: &StoredPolicy) -> HeaderMap {
         headers.insert(IF_NONE_MATCH, etag.clone());
     }
     if let Some(modified) = policy.last_modified() {
-        headers.insert(IF_MODIFIED_SINCE, modified.clone());
+        headers.insert(IF_MODIFIED_SINCE, modified);
     }
     headers
 }
@@ -78,16 +67,53 @@ pub fn remove_conditionals(headers: &mut HeaderMap) {
 #[must_use]
 pub fn selects(policy: &StoredPolicy, headers: &HeaderMap) -> bool {
     let fresh = Validators::of(headers);
-    match (fresh.etag(), policy.etag()) {
+    match (&fresh.etag, policy.etag()) {
         (Some(fresh), Some(stored)) => return weak_match(fresh.as_bytes(), stored.as_bytes()),
         // A strong validator that nothing stored has.
         (Some(fresh), None) if !fresh.as_bytes().starts_with(b"W/") => return false,
         _ => {}
     }
-    match (fresh.last_modified(), policy.last_modified()) {
-        (Some(fresh), Some(stored)) => parse_date(fresh) == parse_date(stored),
+    match (fresh.last_modified, policy.modified_at()) {
+        (Some(fresh), Some(stored)) => fresh == stored,
         _ => true,
     }
+}
+
+/// What the response to a HEAD says about the stored response to a GET (§4.3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadNews {
+    /// It is still the same: its fields may be freshened with [`update_on_304`].
+    Same,
+    /// It is another one by now: the stored response is stale.
+    Changed,
+    /// Only a 200 says something.
+    Nothing,
+}
+
+/// Compares the response to a HEAD with the response stored under `stored`, whose content is of
+/// `stored_length` bytes, if that is known. What the HEAD gives of entity tag, date of modification
+/// and length has to be as stored.
+#[must_use]
+pub fn head_says(
+    stored: &StoredPolicy,
+    stored_length: Option<u64>,
+    head: &HeaderMap,
+    status: StatusCode,
+) -> HeadNews {
+    if status != StatusCode::OK {
+        return HeadNews::Nothing;
+    }
+    let given = Validators::of(head);
+    let same_tag = given.etag.as_ref().is_none_or(|given| {
+        stored.etag().is_some_and(|stored| weak_match(given.as_bytes(), stored.as_bytes()))
+    });
+    let same_date = given.last_modified.is_none_or(|given| stored.modified_at() == Some(given));
+    let length = head.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let same_length = match (length, stored_length) {
+        (Some(given), Some(stored)) => u64::eq(&given, &stored),
+        _ => true,
+    };
+    if same_tag && same_date && same_length { HeadNews::Same } else { HeadNews::Changed }
 }
 
 /// Freshens the fields of a stored response with those of a 304 (§3.2): each field given replaces
@@ -114,6 +140,45 @@ fn is_kept(name: &HeaderName) -> bool {
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, SET_COOKIE].contains(name)
 }
 
+/// What a visitor's conditions make of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Answer as if there were none.
+    Proceed,
+    /// The visitor has what is stored: 304.
+    NotModified,
+    /// What the visitor requires does not hold: 412. A cache may leave this to the origin.
+    Failed,
+}
+
+/// Judges the conditions of a GET or HEAD against a stored response, in the order of RFC 9110
+/// §13.2.2. `If-Range` is judged by [`crate::ranges`].
+///
+/// For a stored response without `Last-Modified`, hand its `Date` in instead (RFC 9111 §4.3.2).
+#[must_use]
+pub fn precondition(
+    request: &HeaderMap,
+    status: StatusCode,
+    etag: Option<&HeaderValue>,
+    last_modified: Option<&HeaderValue>,
+) -> Precondition {
+    // RFC 9110 §13.2.1: of other responses nobody has a copy to compare.
+    if !status.is_success() {
+        return Precondition::Proceed;
+    }
+    let holds = match names(request, &IF_MATCH, etag, strong_match) {
+        Some(named) => named,
+        None => !is_modified_since(request, &IF_UNMODIFIED_SINCE, last_modified).unwrap_or(false),
+    };
+    if !holds {
+        Precondition::Failed
+    } else if not_modified(request, etag, last_modified) {
+        Precondition::NotModified
+    } else {
+        Precondition::Proceed
+    }
+}
+
 /// True if a visitor's GET or HEAD is to be answered with 304, because the visitor has what is
 /// stored (§4.3.2). `If-None-Match` decides alone if it is there (RFC 9110 §13.1.3).
 #[must_use]
@@ -122,17 +187,32 @@ pub fn not_modified(
     etag: Option<&HeaderValue>,
     last_modified: Option<&HeaderValue>,
 ) -> bool {
-    if request.contains_key(IF_NONE_MATCH) {
-        let known = |member: &[u8]| {
-            member == b"*" || etag.is_some_and(|etag| weak_match(member, etag.as_bytes()))
-        };
-        return members(request, &IF_NONE_MATCH).any(known);
-    }
-    let since: Option<Timestamp> = date_field(request, &IF_MODIFIED_SINCE).value();
-    match (since, last_modified.and_then(parse_date)) {
-        (Some(since), Some(modified)) => modified <= since,
-        _ => false,
-    }
+    names(request, &IF_NONE_MATCH, etag, weak_match).unwrap_or_else(|| {
+        is_modified_since(request, &IF_MODIFIED_SINCE, last_modified) == Some(false)
+    })
+}
+
+/// Whether a list of entity tags names `etag`; `None` if there is no list.
+fn names(
+    request: &HeaderMap,
+    field: &HeaderName,
+    etag: Option<&HeaderValue>,
+    same: fn(&[u8], &[u8]) -> bool,
+) -> Option<bool> {
+    let named =
+        |member: &[u8]| member == b"*" || etag.is_some_and(|etag| same(member, etag.as_bytes()));
+    request.contains_key(field).then(|| members(request, field).any(named))
+}
+
+/// Whether what is stored was modified after the date in a field; `None` if either is not known.
+fn is_modified_since(
+    request: &HeaderMap,
+    field: &HeaderName,
+    last_modified: Option<&HeaderValue>,
+) -> Option<bool> {
+    // The field first: most requests have none.
+    let since = date_field(request, field).value()?;
+    Some(last_modified.and_then(parse_date)? > since)
 }
 
 /// Weak comparison (RFC 9110 §8.8.3.2): the tags are the same, whether weak or not.
@@ -141,6 +221,16 @@ fn weak_match(one: &[u8], other: &[u8]) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => false,
     }
+}
+
+/// Strong comparison (RFC 9110 §8.8.3.2): the tags are the same, and neither is weak.
+pub(crate) fn strong_match(one: &[u8], other: &[u8]) -> bool {
+    one == other && one.starts_with(b"\"") && is_entity_tag(one)
+}
+
+/// True if it has the form of an entity tag, weak or not.
+pub(crate) fn is_entity_tag(tag: &[u8]) -> bool {
+    opaque_tag(tag).is_some()
 }
 
 /// The part of an entity tag that is compared, with its quotes (RFC 9110 §8.8.3).
@@ -153,11 +243,11 @@ fn opaque_tag(tag: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, StatusCode};
+    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Exchange, storable};
+    use crate::{Exchange, Rules, storable};
 
     const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const NEW: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
@@ -178,7 +268,8 @@ mod tests {
         let times = Exchange { requested_at: at, received_at: at };
         let mut response = headers(lines);
         response.insert("cache-control", HeaderValue::from_static("max-age=9"));
-        storable(&Method::GET, &HeaderMap::new(), StatusCode::OK, &response, &times)
+        let request = HeaderMap::new();
+        storable(&Method::GET, &request, StatusCode::OK, &response, &times, &Rules::default())
             .expect("a test stores it")
     }
 
@@ -216,6 +307,75 @@ mod tests {
         }
         let since = headers(&[("if-modified-since", NEW)]);
         assert!(!not_modified(&since, Some(&etag), None));
+    }
+
+    #[test]
+    fn conditions_are_judged_in_their_order() {
+        let cases: [(Lines<'_>, Precondition, &str); 13] = [
+            (&[], Precondition::Proceed, "none"),
+            (&[("if-match", "\"a\"")], Precondition::Proceed, "§13.1.1"),
+            (&[("if-match", "\"x\", \"a\"")], Precondition::Proceed, "§13.1.1: a list"),
+            (&[("if-match", "*")], Precondition::Proceed, "§13.1.1"),
+            (&[("if-match", "\"x\"")], Precondition::Failed, "§13.1.1"),
+            (&[("if-match", "W/\"a\"")], Precondition::Failed, "§13.1.1: strong"),
+            (
+                &[("if-match", "\"a\""), ("if-unmodified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
+                Precondition::Proceed,
+                "§13.1.4: not looked at",
+            ),
+            (&[("if-unmodified-since", OLD)], Precondition::Proceed, "§13.1.4"),
+            (
+                &[("if-unmodified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
+                Precondition::Failed,
+                "§13.1.4",
+            ),
+            (&[("if-unmodified-since", "x")], Precondition::Proceed, "§13.1.4: invalid"),
+            (
+                &[("if-match", "\"x\""), ("if-none-match", "\"a\"")],
+                Precondition::Failed,
+                "§13.2.2: If-Match goes first",
+            ),
+            (
+                &[("if-match", "\"a\""), ("if-none-match", "\"a\"")],
+                Precondition::NotModified,
+                "§13.2.2",
+            ),
+            (&[("if-modified-since", NEW)], Precondition::NotModified, "§13.1.3"),
+        ];
+        let (etag, modified) = (HeaderValue::from_static("\"a\""), HeaderValue::from_static(OLD));
+        for (request, expected, rule) in cases {
+            let judge =
+                |status| precondition(&headers(request), status, Some(&etag), Some(&modified));
+            assert_eq!(judge(StatusCode::OK), expected, "{request:?} ({rule})");
+            assert_eq!(judge(StatusCode::NOT_FOUND), Precondition::Proceed, "§13.2.1");
+        }
+        let undated = headers(&[("if-unmodified-since", OLD)]);
+        let found = precondition(&undated, StatusCode::OK, Some(&etag), None);
+        assert_eq!(found, Precondition::Proceed, "§13.1.4: no date is known");
+    }
+
+    #[test]
+    fn a_head_tells_whether_it_is_the_same() {
+        let policy = stored(&[("etag", "\"a\""), ("last-modified", OLD)]);
+        let cases: [(Lines<'_>, HeadNews); 9] = [
+            (&[], HeadNews::Same),
+            (&[("etag", "\"a\""), ("content-length", "9")], HeadNews::Same),
+            (&[("etag", "W/\"a\"")], HeadNews::Same),
+            (&[("etag", "\"b\"")], HeadNews::Changed),
+            (&[("last-modified", OLD)], HeadNews::Same),
+            (&[("last-modified", NEW)], HeadNews::Changed),
+            (&[("content-length", "8")], HeadNews::Changed),
+            (&[("content-length", "x")], HeadNews::Same),
+            (&[("etag", "\"a\""), ("content-length", "8")], HeadNews::Changed),
+        ];
+        for (head, expected) in cases {
+            let says = |status| head_says(&policy, Some(9), &headers(head), status);
+            assert_eq!(says(StatusCode::OK), expected, "{head:?} (§4.3.5)");
+            assert_eq!(says(StatusCode::GONE), HeadNews::Nothing, "{head:?} (§4.3.5)");
+        }
+        let unmarked = stored(&[]);
+        let tagged = headers(&[("etag", "\"a\"")]);
+        assert_eq!(head_says(&unmarked, None, &tagged, StatusCode::OK), HeadNews::Changed);
     }
 
     #[test]
@@ -272,19 +432,23 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut all = HeaderMap::new();
                 for name in [
-                    ETAG, IF_NONE_MATCH, IF_MODIFIED_SINCE, LAST_MODIFIED, DATE, AGE,
+                    ETAG, IF_NONE_MATCH, IF_MODIFIED_SINCE, LAST_MODIFIED, DATE, AGE, IF_MATCH,
+                    IF_UNMODIFIED_SINCE, CONTENT_LENGTH,
                     http::header::VARY, http::header::EXPIRES, http::header::CONNECTION,
                 ] {
                     all.insert(name, value.clone());
                 }
-                let _ = not_modified(&all, Some(&value), Some(&value));
+                let _ = precondition(&all, StatusCode::OK, Some(&value), Some(&value));
                 let mut updated = all.clone();
                 update_on_304(&mut updated, &all);
                 crate::remove_hop_by_hop(&mut updated);
                 let at = Timestamp::from_seconds(1);
                 let times = Exchange { requested_at: at, received_at: at };
-                if let Ok(policy) = storable(&Method::GET, &all, StatusCode::OK, &all, &times) {
+                let (rules, status) = (Rules::default(), StatusCode::OK);
+                if let Ok(policy) = storable(&Method::GET, &all, status, &all, &times, &rules) {
                     let _ = policy.decide(&all, Timestamp::MAX);
+                    let _ = selects(&policy, &all);
+                    let _ = head_says(&policy, Some(1), &all, status);
                     prop_assert!(policy.vary().matches(&all));
                 }
             }

@@ -1,6 +1,9 @@
 //! `Vary`: which requests a stored response answers (RFC 9111 §4.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::VARY};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY},
+};
 
 use crate::{
     limits,
@@ -21,10 +24,11 @@ pub enum VaryRefused {
     TooMany,
 }
 
-/// The request fields a response varies on, with the lines they had when it was stored.
+/// The request fields a response varies on, with the lines they had when it was stored. Without
+/// any it takes no memory but its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VarySelection {
-    fields: Vec<(HeaderName, Vec<HeaderValue>)>,
+    fields: Box<[(HeaderName, Box<[HeaderValue]>)]>,
 }
 
 impl VarySelection {
@@ -46,14 +50,28 @@ impl VarySelection {
                 return Err(VaryRefused::TooMany);
             }
         }
-        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        let lines = |name: &HeaderName| request.get_all(name).iter().cloned().collect();
-        let fields = names.into_iter().map(|name| (lines(&name), name));
-        Ok(Self { fields: fields.map(|(lines, name)| (name, lines)).collect() })
+        let fields = names.into_iter().map(|name| {
+            let lines = request.get_all(&name).iter().map(compact).collect();
+            (name, lines)
+        });
+        Ok(Self::from_fields(fields.collect()))
+    }
+
+    /// The selection that has these fields and lines.
+    pub(crate) fn from_fields(mut fields: Vec<(HeaderName, Vec<HeaderValue>)>) -> Self {
+        fields.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        let boxed = |(name, lines): (HeaderName, Vec<_>)| (name, lines.into_boxed_slice());
+        Self { fields: fields.into_iter().map(boxed).collect() }
+    }
+
+    /// The fields and the lines they had.
+    pub(crate) fn to_fields(&self) -> Vec<(HeaderName, Vec<HeaderValue>)> {
+        self.fields.iter().map(|(name, lines)| (name.clone(), lines.to_vec())).collect()
     }
 
     /// True if `request` has the same fields as the request it was stored for. Lines may be joined
     /// and white space around commas may differ; neither changes the meaning of a list (§4.1).
+    /// Where a field's members have no case, case does not count. Order always counts.
     #[must_use]
     pub fn matches(&self, request: &HeaderMap) -> bool {
         self.fields.iter().all(|(name, stored)| {
@@ -63,7 +81,7 @@ impl VarySelection {
                     && !stored.is_empty()
                     && !has_quotes(stored.iter())
                     && !has_quotes(given.iter())
-                    && all_members(given.iter()).eq(all_members(stored.iter())))
+                    && same_members(name, given.iter(), stored.iter()))
         })
     }
 
@@ -79,6 +97,42 @@ impl VarySelection {
     }
 }
 
+/// A copy that holds on to nothing else: a received line shares the whole read buffer.
+pub(crate) fn compact(line: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(line.as_bytes()).unwrap_or_else(|_| line.clone())
+}
+
+fn same_members<'a>(
+    name: &HeaderName,
+    given: impl Iterator<Item = &'a HeaderValue>,
+    stored: impl Iterator<Item = &'a HeaderValue>,
+) -> bool {
+    let (mut given, mut stored) = (all_members(given), all_members(stored));
+    // RFC 9110 §8.4.1, §12.5.4: codings and language tags have no case.
+    if *name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE {
+        given.by_ref().map(Some).chain([None]).all(|one| match (one, stored.next()) {
+            (Some(one), Some(other)) => same_weighted(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        })
+    } else {
+        given.eq(stored)
+    }
+}
+
+/// Compares two members with a weight: `gzip;q=0.5` and `GZIP ; q=0.5` are the same.
+fn same_weighted(one: &[u8], other: &[u8]) -> bool {
+    let mut parts = [one, other].map(|member| member.split(|byte| *byte == b';'));
+    loop {
+        let [one, other] = parts.each_mut().map(Iterator::next);
+        match (one, other) {
+            (None, None) => return true,
+            (Some(one), Some(other))
+                if one.trim_ascii().eq_ignore_ascii_case(other.trim_ascii()) => {}
+            _ => return false,
+        }
+    }
+}
+
 fn all_members<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
     lines.flat_map(|line| split(line.as_bytes()))
 }
@@ -90,6 +144,8 @@ fn has_quotes<'a>(mut lines: impl Iterator<Item = &'a HeaderValue>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -117,27 +173,64 @@ mod tests {
 
     #[test]
     fn a_request_matches_if_its_fields_are_the_same() {
-        let vary = headers(&[("vary", "accept-language")]);
-        let cases: [(&[&str], &[&str], bool); 10] = [
-            (&[], &[], true),
-            (&["de"], &["de"], true),
-            (&["de"], &["en"], false),
-            (&["de"], &["DE"], false),
-            (&["de"], &[], false),
-            (&[], &["de"], false),
-            (&[], &[""], false),
-            (&["de,en"], &["de ,  en"], true),
-            (&["de,en"], &["de", "en"], true),
-            (&["\"a,b\""], &["\"a, b\""], false),
+        let cases: [(&'static str, &[&str], &[&str], bool); 17] = [
+            ("accept", &[], &[], true),
+            ("accept", &["de"], &["de"], true),
+            ("accept", &["de"], &["en"], false),
+            ("accept", &["de"], &["DE"], false),
+            ("accept", &["de"], &[], false),
+            ("accept", &[], &["de"], false),
+            ("accept", &[], &[""], false),
+            ("accept", &["de,en"], &["de ,  en"], true),
+            ("accept", &["de,en"], &["de", "en"], true),
+            ("accept", &["\"a,b\""], &["\"a, b\""], false),
+            ("accept", &["en, de"], &["de, en"], false),
+            ("accept-language", &["en, de"], &["eN , De"], true),
+            ("accept-language", &["en, de"], &["en", "DE"], true),
+            ("accept-language", &["en, de"], &["de, en"], false),
+            ("accept-language", &["en, de"], &["en"], false),
+            ("accept-encoding", &["gzip;q=0.5, br"], &["GZIP ; q=0.5,br"], true),
+            ("accept-encoding", &["gzip;q=0.5"], &["gzip;q=0.6"], false),
         ];
-        for (stored, given, expected) in cases {
+        for (name, stored, given, expected) in cases {
             let request = |values: &[&str]| {
-                let lines: Vec<_> =
-                    values.iter().map(|value| ("accept-language", *value)).collect();
+                let lines: Vec<_> = values.iter().map(|value| (name, *value)).collect();
                 headers(&lines)
             };
-            let selection = VarySelection::of(&request(stored), &vary).unwrap();
+            let selection =
+                VarySelection::of(&request(stored), &headers(&[("vary", name)])).unwrap();
             assert_eq!(selection.matches(&request(given)), expected, "{stored:?} {given:?} (§4.1)");
+        }
+    }
+
+    /// What may differ without a difference in meaning: white space at commas and semicolons, how
+    /// members are put into lines, and case.
+    fn meaning(lines: &[String]) -> Vec<String> {
+        let all = lines.join(",").to_ascii_lowercase();
+        let parts = |member: &str| member.split(';').map(str::trim).collect::<Vec<_>>().join(";");
+        all.split(',').map(parts).filter(|member| !member.is_empty()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn different_fields_never_select_the_same(
+            stored in prop::collection::vec("[abA;, ]{0,6}", 0..3),
+            given in prop::collection::vec("[abA;, ]{0,6}", 0..3),
+        ) {
+            for name in ["x-any", "accept-language"] {
+                let lines = |values: &[String]| {
+                    let lines: Vec<_> =
+                        values.iter().map(|value| (name, value.as_str())).collect();
+                    headers(&lines)
+                };
+                let vary = headers(&[("vary", name)]);
+                let selection = VarySelection::of(&lines(&stored), &vary).unwrap();
+                prop_assert!(selection.matches(&lines(&stored)));
+                if selection.matches(&lines(&given)) {
+                    prop_assert_eq!(meaning(&stored), meaning(&given));
+                    prop_assert_eq!(stored.is_empty(), given.is_empty());
+                }
+            }
         }
     }
 }

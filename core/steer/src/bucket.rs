@@ -63,6 +63,12 @@ impl Allowance {
         Self { since: now, accrued: self.accrued(now), rate, expires, ..*self }
     }
 
+    /// How long until `tokens` have accrued at the rate of `now`, if nothing is there yet.
+    pub(crate) fn time_for(&self, tokens: u64, now: Timestamp) -> Duration {
+        let nanos = u128::from(tokens) * NANOS / u128::from(self.rate_at(now).max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     fn rate_at(&self, now: Timestamp) -> u64 {
         if now < self.expires { self.rate } else { self.safe_rate }
     }
@@ -92,6 +98,35 @@ impl Bucket {
             .is_ok()
     }
 
+    /// Takes up to `cost` tokens in whole parts of `part`, if the bucket holds at least `least`.
+    /// Yields how many it took.
+    pub fn take_up_to(
+        &self,
+        allowance: &Allowance,
+        now: Timestamp,
+        (least, cost): (u64, u64),
+        part: u64,
+    ) -> u64 {
+        let accrued = allowance.accrued(now);
+        let floor = accrued.saturating_sub(allowance.depth(now));
+        let mut taken = 0;
+        let _ = self.consumed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |consumed| {
+            let before = consumed.max(floor);
+            let held = accrued.saturating_sub(before);
+            taken = if held < least { 0 } else { cost.min(held - held % part) };
+            (taken > 0).then(|| before.saturating_add(taken))
+        });
+        taken
+    }
+
+    /// How many tokens the bucket holds.
+    #[must_use]
+    pub fn held(&self, allowance: &Allowance, now: Timestamp) -> u64 {
+        let accrued = allowance.accrued(now);
+        let held = accrued.saturating_sub(self.consumed.load(Ordering::Acquire));
+        held.min(allowance.depth(now))
+    }
+
     /// Takes `cost` tokens that were already spent, into debt if need be.
     pub fn charge(&self, allowance: &Allowance, now: Timestamp, cost: u64) {
         let floor = allowance.accrued(now).saturating_sub(allowance.depth(now));
@@ -105,12 +140,6 @@ impl Bucket {
         let _ = self.consumed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |consumed| {
             Some(consumed.saturating_sub(cost))
         });
-    }
-
-    /// True if more was charged than has accrued.
-    #[must_use]
-    pub fn is_in_debt(&self, allowance: &Allowance, now: Timestamp) -> bool {
-        self.consumed.load(Ordering::Acquire) > allowance.accrued(now)
     }
 
     /// Writes off what an idle bucket cannot hold under `allowance`, so that a larger allowance
@@ -186,8 +215,8 @@ mod tests {
         let (bucket, allowance) = (Bucket::default(), allowance(100));
         let now = Timestamp::from_seconds(1);
         bucket.charge(&allowance, now, 125 * TOKEN);
-        assert!(bucket.is_in_debt(&allowance, now));
-        assert!(!bucket.is_in_debt(&allowance, Timestamp::from_seconds(2)));
+        assert_eq!(bucket.held(&allowance, now), 0);
+        assert!(bucket.held(&allowance, Timestamp::from_seconds(3)) > 0);
     }
 
     proptest! {

@@ -473,7 +473,7 @@ mod tests {
             let (_, entitlement) = testing::entitlement("shop", "east", 1, 100, 10_000, 100);
             let mut controller = Controller::new(CONFIG, Timestamp::from_seconds(100));
             let ids: [EdgeId; 2] = ["east-1".parse().unwrap(), "east-2".parse().unwrap()];
-            let gate = || Gate::new(&entitlement, 2, Duration::from_millis(250));
+            let gate = || Gate::new(&entitlement, 2, Duration::from_millis(250), Timestamp::EPOCH);
             let mut gates = [gate(), gate()];
             let mut applied = [0u64; 2];
             for (step, (first, second, lost, silent)) in steps.into_iter().enumerate() {

@@ -11,6 +11,27 @@ const REQUEST: u64 = 1_000_000;
 /// One byte, in tokens of the egress bucket: thousandths of a byte.
 const BYTE: u64 = 1_000;
 
+/// Bytes are sent in pieces of at least this, or of what a bucket holds if that is less: smaller
+/// ones would cost more than they are worth.
+const PIECE: u64 = 16 * 1024 * BYTE;
+/// An egress bucket holds at least this, so that a small share is not sent byte by byte.
+const EGRESS_MIN: u64 = 4 * 1024 * BYTE;
+/// The longest a sender waits before it asks again: shares change.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// The shortest: timers are no finer.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// What a gate says to bytes that are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Egress {
+    /// So many may be sent now. They are paid.
+    Granted(u64),
+    /// None may be sent now; ask again after this long.
+    Wait(Duration),
+    /// The contract's slots are over.
+    Over,
+}
+
 /// Why a request was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -39,32 +60,29 @@ struct Buckets {
 }
 
 impl Gate {
-    /// The gate of a contract in a region of `edges` edges, at its safe share, with a full bucket.
-    /// `burst` is how long an idle bucket saves up.
+    /// The gate of a contract in a region of `edges` edges, at its safe share, with room for one
+    /// request: an edge that starts anew must not sell its bucket twice. `burst` is how long an idle
+    /// bucket saves up.
     #[must_use]
-    pub fn new(entitlement: &Entitlement, edges: usize, burst: Duration) -> Self {
+    pub fn new(entitlement: &Entitlement, edges: usize, burst: Duration, now: Timestamp) -> Self {
         let safe = share::safe_share(entitlement.requests, edges);
-        let allowance = |rate: u64, depth_min: u64| {
-            let mut allowance = Allowance {
-                since: Timestamp::EPOCH,
-                accrued: 0,
-                rate,
-                expires: Timestamp::EPOCH,
-                safe_rate: rate,
-                from: entitlement.from,
-                until: entitlement.until,
-                burst,
-                depth_min,
-            };
-            allowance.accrued = allowance.depth(Timestamp::EPOCH);
-            allowance
+        let allowance = |rate: u64, depth_min: u64, begin: u64| Allowance {
+            since: now,
+            accrued: begin,
+            rate,
+            expires: Timestamp::EPOCH,
+            safe_rate: rate,
+            from: entitlement.from,
+            until: entitlement.until,
+            burst,
+            depth_min,
         };
         let entitled = (entitlement.requests, entitlement.egress);
         Self {
             contract: entitlement.contract,
             entitled,
-            requests: allowance(request_tokens(safe), REQUEST),
-            egress: allowance(egress_tokens(entitled, safe), 0),
+            requests: allowance(request_tokens(safe), REQUEST, REQUEST),
+            egress: allowance(egress_tokens(entitled, safe), EGRESS_MIN, PIECE),
             buckets: Arc::default(),
         }
     }
@@ -96,7 +114,7 @@ impl Gate {
         if now < self.requests.from || now >= self.requests.until {
             return Err(Refusal::NotActive);
         }
-        if self.buckets.egress.is_in_debt(&self.egress, now) {
+        if self.buckets.egress.held(&self.egress, now) < self.least(now) {
             return Err(Refusal::Egress);
         }
         if self.buckets.requests.take(&self.requests, now, REQUEST) {
@@ -106,7 +124,35 @@ impl Gate {
         }
     }
 
-    /// Accounts for `bytes` sent to a visitor. They are paid before the next request is admitted.
+    /// Pays for up to `wanted` bytes that are to be sent now. In no window is more granted than has
+    /// accrued in it, and one bucket.
+    #[must_use]
+    pub fn take_egress(&self, wanted: u64, now: Timestamp) -> Egress {
+        if now >= self.egress.until {
+            return Egress::Over;
+        }
+        let cost = wanted.saturating_mul(BYTE);
+        let least = self.least(now).min(cost);
+        match self.buckets.egress.take_up_to(&self.egress, now, (least, cost), BYTE) {
+            0 if wanted == 0 => Egress::Granted(0),
+            0 => Egress::Wait(self.egress.time_for(least, now).clamp(WAIT_MIN, WAIT_MAX)),
+            taken => Egress::Granted(taken / BYTE),
+        }
+    }
+
+    /// Pays for all of `bytes`, or for nothing. True if it did.
+    #[must_use]
+    pub fn pay_egress(&self, bytes: u64, now: Timestamp) -> bool {
+        now < self.egress.until
+            && self.buckets.egress.take(&self.egress, now, bytes.saturating_mul(BYTE))
+    }
+
+    /// What the egress bucket must hold before something is sent.
+    fn least(&self, now: Timestamp) -> u64 {
+        PIECE.min(self.egress.depth(now)).max(BYTE)
+    }
+
+    /// Accounts for `bytes` that were sent already. They are paid before anything else is sent.
     pub fn charge_egress(&self, bytes: u64, now: Timestamp) {
         self.buckets.egress.charge(&self.egress, now, bytes.saturating_mul(BYTE));
     }
@@ -147,7 +193,7 @@ mod tests {
 
     fn gate() -> Gate {
         let (_, entitlement) = testing::entitlement("shop", "east", 1, 100, 200, 100);
-        Gate::new(&entitlement, 2, Duration::from_millis(250))
+        Gate::new(&entitlement, 2, Duration::from_millis(250), Timestamp::EPOCH)
     }
 
     fn admitted(gate: &Gate, from_millis: u64, until_millis: u64) -> usize {
@@ -181,14 +227,43 @@ mod tests {
     }
 
     #[test]
-    fn egress_is_paid_before_the_next_request() {
+    fn a_gate_that_is_made_within_its_slots_begins_with_one_request() {
+        let (_, entitlement) = testing::entitlement("shop", "east", 1, 100, 200, 100);
+        let now = Timestamp::from_seconds(150);
+        let gate = Gate::new(&entitlement, 2, Duration::from_millis(250), now);
+        assert_eq!((gate.admit(now), gate.admit(now)), (Ok(()), Err(Refusal::Requests)));
+    }
+
+    #[test]
+    fn no_request_is_admitted_while_egress_is_used_up() {
         let gate = gate();
         let now = Timestamp::from_seconds(150);
         assert!(gate.admit(now).is_ok());
         // A quarter of 50 Mbit/s is 1.5625 MB/s; the bucket holds 250 ms of it.
         gate.charge_egress(1_953_125, now);
         assert_eq!(gate.admit(Timestamp::from_millis(150_500)), Err(Refusal::Egress));
-        assert_eq!(gate.admit(Timestamp::from_millis(151_001)), Ok(()));
+        assert_eq!(gate.admit(Timestamp::from_millis(151_100)), Ok(()));
+    }
+
+    #[test]
+    fn egress_in_any_window_is_what_accrued_in_it_and_one_bucket() {
+        let gate = gate();
+        let (mut now, mut sent) = (Timestamp::from_seconds(150), Vec::new());
+        while now < Timestamp::from_seconds(153) {
+            match gate.take_egress(1_000_000, now) {
+                Egress::Granted(bytes) => sent.push((now, bytes)),
+                Egress::Wait(pause) => now = now.after(pause),
+                Egress::Over => panic!("the contract goes on"),
+            }
+        }
+        let within = |from: Timestamp| {
+            let window = sent.iter().filter(|(at, _)| *at >= from && at.since(from).as_secs() < 1);
+            window.map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        let most = sent.iter().map(|(at, _)| within(*at)).max().unwrap();
+        assert!(most <= 1_562_500 + 390_625, "{most}");
+        assert!(sent.iter().map(|(_, bytes)| bytes).sum::<u64>() > 3 * 1_562_500, "all is used");
+        assert_eq!(gate.take_egress(1, Timestamp::from_seconds(200)), Egress::Over);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use bucket::{Allowance, Bucket};
 pub use budget::{Budgets, LeaseBudget};
 pub use check::{Note, Severity, check};
 pub use control::{ContractMeter, ControlConfig, Controller, EdgeReport};
-pub use gate::{Gate, Refusal};
+pub use gate::{Egress, Gate, Refusal};
 pub use lease::Ledger;
 pub use plan::{
     AssignAlgorithm, Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder,

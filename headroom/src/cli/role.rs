@@ -11,6 +11,7 @@ use crate::{config::Config, roles};
 
 pub(super) const ALL_EXAMPLES: &str = "Examples:
   headroom all --config config/headroom.toml
+  headroom all --config config/headroom.toml --take-over
   HEADROOM_LOG=debug headroom all --config headroom.toml --log-format json
 
 The API's token for the operator is written to operator.token in exchange.data_dir.
@@ -25,9 +26,13 @@ only. Use `headroom all` to run a network.";
 pub(super) const EDGE_EXAMPLES: &str = "Examples:
   headroom edge --config config/headroom.toml --id east-1
   headroom edge --config config/headroom.toml --id east-1 --plan plan.json
+  headroom edge --config config/headroom.toml --id east-1 --take-over
 
 Alone, an edge serves from its plan file. Without a broker it gets no budgets, so it admits each
-contract's traffic by its safe share, and it meters for nobody.";
+contract's traffic by its safe share; its meters wait on disk for an exchange.
+
+With --take-over, an edge that is running hands its listeners over and ends: no connection is
+refused.";
 
 pub(super) const DNS_EXAMPLES: &str = "Examples:
   headroom dns --config config/headroom.toml --id ns1
@@ -36,7 +41,17 @@ pub(super) const DNS_EXAMPLES: &str = "Examples:
 Alone, a name server answers from its plan file. Without a broker it gets no budgets, so it leases
 its even part of what was bought; the edges hold the limit.";
 
-/// What `all` and `exchange` are told.
+/// What `all` is told.
+#[derive(Debug, clap::Args)]
+pub struct AllArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// Takes the edges' listeners over from the process that serves, if there is one; it ends then
+    #[arg(long)]
+    take_over: bool,
+}
+
+/// What every role is told.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
     /// The configuration
@@ -55,6 +70,9 @@ pub struct EdgeArgs {
     /// The plan file, if not the one in exchange.data_dir
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Takes the listeners over from the process that serves this edge, if there is one
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// What `dns` is told.
@@ -70,8 +88,11 @@ pub struct DnsArgs {
     plan: Option<PathBuf>,
 }
 
-pub(super) fn all(args: &ServeArgs, format: log::Format) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+pub(super) fn all(args: &AllArgs, format: log::Format) -> anyhow::Result<()> {
+    let mut config = Config::load(&args.serve.config)?;
+    for edge in &mut config.edges {
+        edge.running.take_over = args.take_over;
+    }
     log::init(format, "info")?;
     block_on(async {
         Box::pin(roles::start(config, &Bus::in_process())).await?.run_until_signal().await
@@ -95,6 +116,7 @@ pub(super) fn edge(args: EdgeArgs, format: log::Format) -> anyhow::Result<()> {
         format!("the configuration has no edge {}; it has {}", args.id, ids.join(", "))
     })?;
     edge.plan_file = args.plan.or(edge.plan_file);
+    edge.running.take_over = args.take_over;
     log::init(format, "info")?;
     tracing::warn!(plan = ?edge.plan_file, "no broker: serving from the plan file by safe shares");
     block_on(async { roles::start_edge(edge, &Bus::in_process())?.run_until_signal().await })

@@ -10,7 +10,7 @@ use std::{
 };
 
 use headroom_dns::{DnsConfig, Zone};
-use headroom_edge::EdgeConfig;
+use headroom_edge::{EdgeConfig, Running};
 use headroom_units::{Bytes, HostName};
 
 use super::{
@@ -37,6 +37,8 @@ struct EdgeSettings {
     object_bytes_max: Bytes,
     origin_connect_timeout: Duration,
     origin_response_timeout: Duration,
+    access_log: Option<PathBuf>,
+    access_log_without_query: bool,
     origin_ca_file: Option<PathBuf>,
     allow_private_origins: bool,
 }
@@ -73,6 +75,7 @@ impl Serving {
                 allow_private_origins: self.edge.allow_private_origins,
                 object_bytes_max: self.edge.object_bytes_max,
                 plan_file: Some(data_dir.join("edges").join(id.as_str()).join("plan.json")),
+                running: self.edge.running(&data_dir.join("edges").join(id.as_str())),
             })
         });
         edges.collect()
@@ -91,6 +94,19 @@ impl Serving {
             })
         });
         servers.collect()
+    }
+}
+
+impl EdgeSettings {
+    /// How an edge with its files in `folder` is run. Whether it takes over is said at its start.
+    fn running(&self, folder: &Path) -> Running {
+        Running {
+            spool_dir: Some(folder.join("spool")),
+            handover_socket: Some(folder.join("handover.sock")),
+            take_over: false,
+            access_log: self.access_log.clone(),
+            access_log_without_query: self.access_log_without_query,
+        }
     }
 }
 
@@ -118,6 +134,8 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     };
     let origin_connect_timeout = timeout("origin_connect_timeout", "2s");
     let origin_response_timeout = timeout("origin_response_timeout", "15s");
+    let access_log = section.optional("access_log", "off", values::path);
+    let access_log_query = section.optional("access_log_query", "kept", values::kept);
     let ca_file = section.optional("origin_ca_file", "", |path| Ok(path.to_owned()));
     let allow_private_origins = section.flag("allow_private_origins", false);
     section.finish();
@@ -128,6 +146,12 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
         object_bytes_max: object_max?.value,
         origin_connect_timeout: origin_connect_timeout?.value,
         origin_response_timeout: origin_response_timeout?.value,
+        access_log: match access_log?.value.as_str() {
+            "off" => None,
+            "-" => Some(PathBuf::from("-")),
+            path => Some(resolve(base_dir, path)),
+        },
+        access_log_without_query: !access_log_query?.value,
         origin_ca_file: Some(ca_file?.value)
             .filter(|path| !path.is_empty())
             .map(|path| resolve(base_dir, &path)),

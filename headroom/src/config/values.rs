@@ -148,6 +148,15 @@ pub(super) fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
     })
 }
 
+/// Whether something is kept: "kept" or "dropped".
+pub(super) fn kept(text: &str) -> Result<bool, Refusal> {
+    match text {
+        "kept" => Ok(true),
+        "dropped" => Ok(false),
+        _ => Err(Refusal::new("it is neither", "\"kept\" or \"dropped\"")),
+    }
+}
+
 /// A path; any text but none.
 pub(super) fn path(text: &str) -> Result<String, Refusal> {
     if text.is_empty() {

@@ -6,10 +6,11 @@ use crate::{
 };
 
 /// Outside crates that core may use: words and arithmetic, nothing that runs or serialises.
-const CORE_MAY_USE: [(&str, &str); 4] = [
+const CORE_MAY_USE: [(&str, &str); 5] = [
     ("http", "the words of HTTP, in core/cache"),
     ("httpdate", "the dates of HTTP, in core/cache"),
     ("ipnet", "client prefixes, in core/steer"),
+    ("sfv", "structured fields of HTTP, in core/cache"),
     ("thiserror", "error enums"),
 ];
 

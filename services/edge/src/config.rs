@@ -17,6 +17,10 @@ pub struct EdgeConfig {
     pub threads: usize,
     /// The memory for cached responses.
     pub cache_bytes: Bytes,
+    /// Where responses are kept on disk as well; without it, a restart begins with nothing.
+    pub cache_directory: Option<PathBuf>,
+    /// How much disk they may take.
+    pub cache_disk_bytes: Bytes,
     /// How long an idle bucket saves up.
     pub burst: Duration,
     /// How long each step of connecting to an origin may take: resolving its name, TCP, TLS.
@@ -28,10 +32,28 @@ pub struct EdgeConfig {
     /// Whether origins may be at loopback, private and link-local addresses, and at the fleet's own.
     /// For development: it lets purchasers reach into the operator's network.
     pub allow_private_origins: bool,
-    /// The largest response that is stored.
+    /// The largest response that is stored in memory. Larger ones go to disk, if there is one.
     pub object_bytes_max: Bytes,
     /// Where the last plan is kept; without it, a start needs the exchange.
     pub plan_file: Option<PathBuf>,
+    /// What is around serving: its files, its log, its replacement.
+    pub running: Running,
+}
+
+/// How an edge is run: where it keeps and writes what is not served, and how it is replaced.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    /// The folder where meters are kept until they are acknowledged; without it a kill loses them.
+    pub spool_dir: Option<PathBuf>,
+    /// The Unix socket over which the next process takes this one's listeners over; without it
+    /// there is a gap between them.
+    pub handover_socket: Option<PathBuf>,
+    /// Takes the listeners over from the process that serves, if there is one.
+    pub take_over: bool,
+    /// Where requests are logged; `-` is standard output. Without it, they are not.
+    pub access_log: Option<PathBuf>,
+    /// Leaves the queries of targets out of the access log.
+    pub access_log_without_query: bool,
 }
 
 impl EdgeConfig {
@@ -51,6 +73,9 @@ impl EdgeConfig {
         if self.origin_connect_timeout.is_zero() || self.origin_response_timeout.is_zero() {
             return refuse("origin_connect_timeout, origin_response_timeout", "it is zero");
         }
+        if self.running.take_over && self.running.handover_socket.is_none() {
+            return refuse("take_over", "there is no handover_socket to ask at");
+        }
         Ok(())
     }
 }
@@ -65,6 +90,8 @@ mod tests {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             threads: 2,
             cache_bytes: "64 MiB".parse().unwrap(),
+            cache_directory: None,
+            cache_disk_bytes: "1 GiB".parse().unwrap(),
             burst: Duration::from_millis(250),
             origin_connect_timeout: Duration::from_secs(1),
             origin_response_timeout: Duration::from_secs(5),
@@ -72,6 +99,7 @@ mod tests {
             allow_private_origins: false,
             object_bytes_max: "8 MiB".parse().unwrap(),
             plan_file: None,
+            running: Running::default(),
         }
     }
 
@@ -85,6 +113,7 @@ mod tests {
         };
         assert!(refused(|config| config.listen.clear()).contains("listen"));
         assert!(refused(|config| config.threads = 0).contains("threads"));
+        assert!(refused(|config| config.running.take_over = true).contains("handover_socket"));
         assert!(
             refused(|config| config.object_bytes_max = config.cache_bytes).contains("object_bytes")
         );

@@ -1,4 +1,5 @@
-//! What the edge hears and tells: plans and budgets come in, meters go out.
+//! What the edge hears and tells: plans and budgets come in, meters go out until they are
+//! acknowledged.
 //!
 //! One task beside the serving threads. It replaces the table; the threads only read it.
 
@@ -6,17 +7,19 @@ use std::{path::PathBuf, sync::Arc};
 
 use headroom_bus::{
     Bus, BusError, Subscription,
-    subjects::{BUDGETS, METERS, PLAN},
+    subjects::{BUDGETS, METER_ACKS, METERS, PLAN},
 };
 use headroom_planfile as planfile;
 use headroom_steer::{Budgets, Plan, Severity, check};
 use headroom_units::{EdgeId, Timestamp};
-use headroom_wire::{BudgetsMessage, MeterReport, PlanDocument};
+use headroom_wire::{BudgetsMessage, MeterAck, MeterReport, PlanDocument};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    limits, meter::ThreadMeter, metrics::shown, proxy::Shared, report::Reporter, table::Table,
+    limits, meter::ThreadMeter, metrics::shown, proxy::Shared, report::Reporter, spool::Spool,
+    table::Table,
 };
 
 /// Keeps the table up to date and reports.
@@ -26,9 +29,11 @@ pub(crate) struct Control {
     threads: Vec<Arc<ThreadMeter>>,
     plan_file: Option<PathBuf>,
     reporter: Reporter,
+    spool: Spool,
     bus: Bus,
     plans: Subscription<PlanDocument>,
     budgets: Subscription<BudgetsMessage>,
+    acks: Subscription<MeterAck>,
 }
 
 impl Control {
@@ -37,47 +42,84 @@ impl Control {
         shared: Arc<Shared>,
         threads: Vec<Arc<ThreadMeter>>,
         plan_file: Option<PathBuf>,
+        spool: Spool,
         bus: &Bus,
     ) -> Self {
         let table = shared.table.load_full();
         shared.metrics.generation.set(shown(table.generation().number()));
-        let reporter = Reporter::new(edge, &table, headroom_clock::now());
+        shared.metrics.draining.set(0);
+        let reporter = Reporter::new(edge, spool.incarnation(), &table, headroom_clock::now());
         let (plans, budgets) = (bus.subscribe(&PLAN), bus.subscribe(&BUDGETS));
-        Self { shared, threads, plan_file, reporter, bus: bus.clone(), plans, budgets }
+        let (acks, bus) = (bus.subscribe(&METER_ACKS), bus.clone());
+        Self { shared, threads, plan_file, reporter, spool, bus, plans, budgets, acks }
     }
 
-    /// Goes on until `stop`; serving may still be ending then.
-    pub(crate) async fn run(&mut self, stop: &CancellationToken) {
+    /// Goes on until all is `served`. From `draining` on the edge accepts nothing new.
+    pub(crate) async fn run(&mut self, draining: &CancellationToken, served: &CancellationToken) {
+        let mut drains = false;
         loop {
             let rest = self.reporter.wait(headroom_clock::now());
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(rest) => self.step(),
+                () = served.cancelled() => return,
+                () = draining.cancelled(), if !drains => {
+                    drains = true;
+                    self.shared.metrics.draining.set(1);
+                    self.reporter.close_gates(headroom_clock::now());
+                }
+                () = tokio::time::sleep(rest) => self.step().await,
                 plan = heard(&mut self.plans) => self.take_plan(plan.into()).await,
                 budgets = heard(&mut self.budgets) => self.take_budgets(&budgets.into()),
+                ack = heard(&mut self.acks) => self.take_ack(&ack).await,
             }
         }
     }
 
-    /// Reports what is not reported yet: the last thing an edge does.
-    pub(crate) fn finish(&mut self) {
+    /// Reports what is not reported yet, and waits a little for the acknowledgement: the last
+    /// thing an edge does.
+    pub(crate) async fn finish(&mut self) {
         let table = self.shared.table.load_full();
         let now = headroom_clock::now();
         for report in self.reporter.last(&table, &self.threads, now) {
-            self.publish(&report);
+            self.publish(&report).await;
         }
+        let acknowledged = async {
+            while self.spool.is_acknowledged() && !self.spool.is_empty() {
+                let ack = heard(&mut self.acks).await;
+                self.take_ack(&ack).await;
+            }
+        };
+        if timeout(limits::LAST_ACK_TIME, acknowledged).await.is_err() {
+            tracing::warn!("the last meters are not acknowledged; the next run sends them again");
+        }
+        self.spool.close().await;
     }
 
-    fn step(&mut self) {
+    async fn step(&mut self) {
         let table = self.shared.table.load_full();
-        if let Some(report) = self.reporter.step(&table, &self.threads, headroom_clock::now()) {
-            self.publish(&report);
+        let now = headroom_clock::now();
+        let Some(report) = self.reporter.step(&table, &self.threads, now) else { return };
+        let second = report.second.0.seconds();
+        self.publish(&report).await;
+        if second.is_multiple_of(limits::SPOOL_ADOPT_SECONDS) {
+            self.spool.adopt().await;
+        }
+        for overdue in self.spool.overdue(now) {
+            self.send(&overdue);
         }
     }
 
-    fn publish(&self, report: &MeterReport) {
+    async fn take_ack(&mut self, ack: &MeterAck) {
+        self.spool.acknowledge(ack, headroom_clock::now()).await;
+    }
+
+    async fn publish(&mut self, report: &MeterReport) {
+        self.spool.keep(report, headroom_clock::now()).await;
+        self.send(report);
+    }
+
+    fn send(&self, report: &MeterReport) {
         if let Err(error) = self.bus.publish(&METERS, report) {
-            tracing::error!(%error, "a second's meters are lost");
+            tracing::error!(%error, "a second's meters cannot be sent");
         }
         let metrics = &self.shared.metrics;
         metrics.cache_objects.set(shown(self.shared.cache.objects()));
@@ -111,6 +153,7 @@ impl Control {
 
     fn take_budgets(&mut self, budgets: &Budgets) {
         let now = headroom_clock::now();
+        self.spool.heard(now);
         let table = self.shared.table.load().with_budgets(budgets, now);
         self.replace(table, now);
     }

@@ -1,6 +1,6 @@
 //! Why an edge cannot start or go on.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Why an edge cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,46 @@ pub enum EdgeError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// Responses cannot be kept in this directory.
+    #[error(
+        "the edge cannot keep responses on disk: {directory} cannot be {what}: {source}; \
+         give a directory it may write to",
+        directory = directory.display()
+    )]
+    Disk {
+        /// Which directory.
+        directory: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process keeps its responses in this directory.
+    #[error(
+        "the edge cannot keep responses on disk: {directory} is used by another process; stop it, \
+         or give each edge a directory of its own",
+        directory = directory.display()
+    )]
+    DiskInUse {
+        /// Which directory.
+        directory: PathBuf,
+    },
+    /// The access log cannot be written.
+    #[error("the edge cannot write its access log {}: {source}", path.display())]
+    AccessLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listeners cannot be taken over, or not be handed over.
+    #[error("the edge cannot use the hand-over socket {}: {reason}", path.display())]
+    Handover {
+        /// Which socket.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
     },
     /// A serving thread cannot be started.
     #[error("the edge cannot start a serving thread: {source}")]

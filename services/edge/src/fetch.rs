@@ -3,46 +3,42 @@
 //! ```text
 //!  forward   past the cache: one visitor, one fetch, streamed as fast as the visitor takes it
 //!  fill      one fetch for all who miss the same: runs on its own, so that it goes on when its
-//!            visitor leaves; what it reads goes to the visitor at once, and into the cache whole
+//!            visitor leaves; who waits reads along, and what may be stored is stored whole
+//!  refresh   a fill that no visitor waits for: what is stored was good enough for now
 //! ```
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headroom_cache::{
-    CacheKey, Decision, Exchange, StoredPolicy, conditional_headers, remove_conditionals,
-    remove_hop_by_hop, selects, storable, update_on_304,
+    CacheKey, Decision, Exchange, HeadNews, OriginFailure, StoredPolicy, conditional_headers,
+    head_says, invalidates, related_targets, remove_conditionals, remove_hop_by_hop, selects,
+    storable, update_on_304,
 };
-use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http::{
+    HeaderMap, Method, Response, StatusCode,
+    header::{AUTHORIZATION, RANGE},
+    request,
+};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
-    body::{EdgeBody, Piece, Source, Tally},
-    cache::StoredObject,
-    fill::{Joined, Lead},
+    body::{EdgeBody, Source, Tally},
+    cache::chunk_key,
+    disk::Disk,
+    fill::{Answer, FilledHead, Joined, Lead, Reader},
+    limits,
     metrics::Outcome,
+    object::{CHUNK, Parts, StoredObject, TAG_FIELDS},
     origin::{FetchError, TimedBody, UpstreamHead},
-    proxy::{Reply, Visit, Worker, key, stored_reply, unless_known},
-    request, respond,
-    respond::Refusal,
+    proxy::{Reply, Shared, Visit, Worker, key_of},
+    request::upstream_head,
+    respond::{self, Refusal},
     table::ServedSite,
 };
-
-/// What a fill has for its own visitor.
-enum Filled {
-    /// What is stored was still valid, and is again.
-    Revalidated(Arc<StoredObject>),
-    /// A response, and what the cache did.
-    Response(Response<Source>, &'static str),
-}
-
-type Fetched = Result<Filled, FetchError>;
 
 /// One fill, on its own task.
 struct Filling {
@@ -54,39 +50,89 @@ struct Filling {
     /// What the origin is asked, without conditions.
     head: UpstreamHead,
     stale: Option<Arc<StoredObject>>,
+    /// The newest purge of the site when the fill began.
+    stamp: u64,
 }
+
+/// A response that is not shared, for the visitor who led to it.
+type Own = Response<TimedBody>;
 
 /// A response that is read into the cache.
 struct Storing {
-    lead: Lead,
     status: StatusCode,
     headers: HeaderMap,
     policy: StoredPolicy,
     times: Exchange,
+    stamp: u64,
 }
 
 impl Worker {
-    /// Fetches for one visitor, past the cache.
+    /// Fetches for one visitor, past the cache. `why` is what `Cache-Status` says of it.
     pub(crate) async fn forward(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: Parts,
+        parts: request::Parts,
         body: Option<Incoming>,
-        status: &'static str,
+        why: &'static str,
     ) -> Reply {
-        let head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
+        let head = visit.upstream_head(&parts, &self.shared.via)?;
         let fetched = self.fetch(&visit.site, head, body).await;
-        let mut response = fetched.map_err(Refusal::Fetch)?.map(Source::Origin);
-        let changed = response.status().is_success() || response.status().is_redirection();
-        if !parts.method.is_safe() && changed {
-            // RFC 9111 §4.4: what is stored is not what is there now.
-            self.shared.fills.invalidate(&key(visit, &parts.uri), &self.shared.cache);
+        let response = fetched.map_err(Refusal::Fetch)?;
+        if invalidates(&parts.method, response.status()) {
+            self.invalidate(visit, &parts, response.headers());
+        } else if parts.method == Method::HEAD {
+            self.learn_from_head(visit, &parts, &response);
         }
-        pass_on(response.headers_mut(), self);
-        respond::add_cache_status(response.headers_mut(), status);
-        let tally = Tally::new(Arc::clone(self), visit.account());
         let outcome = if parts.method.is_safe() { Outcome::Miss } else { Outcome::Bypass };
-        Ok((outcome, response.map(|source| EdgeBody::Streamed(source, tally))))
+        Ok((outcome, self.passed_on(visit, response, why)))
+    }
+
+    /// An origin's response as it goes to the one visitor it is for.
+    fn passed_on(
+        self: &Arc<Self>,
+        visit: &Visit,
+        response: Own,
+        why: &'static str,
+    ) -> Response<EdgeBody> {
+        let (mut parts, body) = response.into_parts();
+        self.pass_on(&mut parts.headers);
+        TAG_FIELDS.iter().for_each(|tag| drop(parts.headers.remove(tag)));
+        respond::add_cache_status(&mut parts.headers, why);
+        let body = EdgeBody::streamed(Source::Origin(body), self.tally(visit));
+        Response::from_parts(parts, body)
+    }
+
+    /// RFC 9111 §4.4: what is stored is not what is there now.
+    fn invalidate(&self, visit: &Visit, parts: &request::Parts, news: &HeaderMap) {
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let related = related_targets(news, &parts.uri, visit.scheme, &visit.host);
+        for target in related.iter().map(String::as_str).chain([target]) {
+            if let Ok(uri) = target.parse() {
+                self.shared.fills.invalidate(&key_of(visit, &uri), &self.shared.cache);
+            }
+        }
+    }
+
+    /// RFC 9111 §4.3.5: a response to HEAD tells whether what is stored for GET is still that.
+    fn learn_from_head(&self, visit: &Visit, parts: &request::Parts, response: &Own) {
+        let key = key_of(visit, &parts.uri);
+        let Some(variants) = self.shared.cache.get(&key) else { return };
+        let Some(object) = variants.select(&parts.headers) else { return };
+        let news = response.headers();
+        let now = headroom_clock::now();
+        let times = Exchange { requested_at: visit.now, received_at: now };
+        match head_says(&object.policy, Some(object.length), news, response.status()) {
+            HeadNews::Nothing => {}
+            HeadNews::Changed => self.shared.cache.remove_variant(&key, object),
+            HeadNews::Same => {
+                let mut news = news.clone();
+                self.pass_on(&mut news);
+                let request = &parts.headers;
+                if let Some(renewed) = renewed(object, &news, request, &visit.site, times) {
+                    self.shared.cache.insert(key, Arc::new(renewed));
+                }
+            }
+        }
     }
 
     /// Fetches for all who want the same now, through the cache. `stale` is what is stored.
@@ -94,53 +140,213 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         key: &CacheKey,
-        parts: Parts,
+        parts: request::Parts,
         stale: Option<Arc<StoredObject>>,
     ) -> Reply {
-        let lead = match self.shared.fills.join(key) {
-            Joined::Lead(lead) => lead,
-            Joined::Alone => return self.forward(visit, parts, None, "headroom; fwd=miss").await,
-            Joined::Follow(follow) => {
-                let stored = timeout(self.shared.follow_max, follow.stored()).await;
-                return match stored.ok().flatten().and_then(|object| collapsed(&parts, &object)) {
-                    Some(response) => Ok((Outcome::Collapsed, response)),
-                    None => self.forward(visit, parts, None, "headroom; fwd=miss").await,
-                };
+        let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
+        match self.shared.fills.join(key) {
+            Joined::Alone => self.forward(visit, parts, None, why).await,
+            // What comes for one visitor may take long and will hardly be shared: no one waits.
+            Joined::Follow(_)
+                if parts.headers.contains_key(AUTHORIZATION)
+                    || self.shared.unshared.holds(key, visit.now) =>
+            {
+                self.forward(visit, parts, None, why).await
             }
-        };
+            Joined::Follow(reader) => self.follow(visit, parts, reader, stale).await,
+            Joined::Lead(lead, reader) => {
+                self.lead(visit, parts, lead, reader, stale).await
+            }
+        }
+    }
+
+    async fn lead(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: request::Parts,
+        lead: Lead,
+        reader: Reader,
+        stale: Option<Arc<StoredObject>>,
+    ) -> Reply {
         // Another fill may have ended between looking up and leading.
-        if let Some(object) = self.shared.cache.get(key)
-            && let Some(response) = collapsed(&parts, &object)
+        if let Some(variants) = self.shared.cache.get(lead.key())
+            && let Some(object) = variants.select(&parts.headers)
+            && let Some(response) = self.collapsed(visit, &parts, object)
         {
-            lead.share(object);
+            lead.answer(Answer::Renewed(Arc::clone(object)));
             return Ok((Outcome::Collapsed, response));
         }
-        let mut head = request::upstream_head(&parts, &visit.host, visit.peer, &self.shared.via)?;
+        let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
+        let filling = self.filling(visit, &parts, lead, stale.clone())?;
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(filling.run(Some(tell)));
+        if let Ok(own) = told.await {
+            let response = self.passed_on(visit, own, why);
+            return Ok((Outcome::Miss, respond::unless_known(&parts, response)));
+        }
+        match reader.answer().await {
+            Answer::Response(head) => {
+                let why = match (head.stored, stale) {
+                    (true, None) => "headroom; fwd=miss; stored",
+                    (true, Some(_)) => "headroom; fwd=stale; stored",
+                    (false, _) => why,
+                };
+                Ok((Outcome::Miss, self.read_along(visit, &parts, &head, reader, why)))
+            }
+            Answer::Renewed(object) => {
+                let age = object.policy.age(headroom_clock::now());
+                let why = "headroom; fwd=stale; fwd-status=304; stored";
+                Ok((Outcome::Revalidated, self.stored_reply(visit, &parts, &object, age, why)))
+            }
+            Answer::Stale(object) => {
+                self.in_place_of_error(visit, &parts, Some(object), OriginFailure::ServerError)
+                    .ok_or(Refusal::Fetch(FetchError::Unreachable))
+            }
+            Answer::Failed(error) => self.failed(visit, &parts, stale, error),
+            Answer::Unshared => Err(Refusal::Fetch(FetchError::Unreachable)),
+        }
+    }
+
+    /// Waits for what another request has found, and reads along if it is for this one too.
+    async fn follow(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: request::Parts,
+        reader: Reader,
+        stale: Option<Arc<StoredObject>>,
+    ) -> Reply {
+        let answer = timeout(self.shared.follow_max, reader.answer()).await;
+        match answer.unwrap_or(Answer::Unshared) {
+            Answer::Response(head) => {
+                let now = headroom_clock::now();
+                let decision = head.policy.decide(&parts.headers, now);
+                if matches!(decision, Decision::Fresh { .. }) && !reader.is_cut_off() {
+                    let why = "headroom; fwd=miss; collapsed";
+                    let response = self.read_along(visit, &parts, &head, reader, why);
+                    return Ok((Outcome::Collapsed, response));
+                }
+            }
+            Answer::Renewed(object) => {
+                if let Some(response) = self.collapsed(visit, &parts, &object) {
+                    return Ok((Outcome::Collapsed, response));
+                }
+            }
+            Answer::Stale(object) => {
+                let failure = OriginFailure::ServerError;
+                if let Some(reply) = self.in_place_of_error(visit, &parts, Some(object), failure) {
+                    return Ok(reply);
+                }
+            }
+            Answer::Failed(error) => return self.failed(visit, &parts, stale, error),
+            Answer::Unshared => {}
+        }
+        self.forward(visit, parts, None, "headroom; fwd=miss").await
+    }
+
+    /// There is no response: what is stored if it may stand in, else a refusal.
+    fn failed(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        stale: Option<Arc<StoredObject>>,
+        error: FetchError,
+    ) -> Reply {
+        self.in_place_of_error(visit, parts, stale, OriginFailure::Unreachable)
+            .ok_or(Refusal::Fetch(error))
+    }
+
+    /// RFC 5861 §4, RFC 9111 §4.2.4: something stale in place of an error, if that is allowed.
+    fn in_place_of_error(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        stale: Option<Arc<StoredObject>>,
+        failure: OriginFailure,
+    ) -> Option<(Outcome, Response<EdgeBody>)> {
+        let object = stale?;
+        let now = headroom_clock::now();
+        let age = object.policy.on_error(&parts.headers, failure, now)?;
+        let why = "headroom; hit; fwd=stale; detail=origin-failed";
+        Some((Outcome::Stale, self.stored_reply(visit, parts, &object, age, why)))
+    }
+
+    /// A response that another request has just stored, if it is fresh for this one too.
+    fn collapsed(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        object: &Arc<StoredObject>,
+    ) -> Option<Response<EdgeBody>> {
+        match object.policy.decide(&parts.headers, headroom_clock::now()) {
+            Decision::Fresh { age } => {
+                let why = "headroom; fwd=miss; collapsed";
+                Some(self.stored_reply(visit, parts, object, age, why))
+            }
+            _ => None,
+        }
+    }
+
+    /// The response whose body is read from a fill.
+    fn read_along(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        head: &FilledHead,
+        reader: Reader,
+        why: &'static str,
+    ) -> Response<EdgeBody> {
+        let mut response =
+            Response::new(EdgeBody::streamed(Source::Fill(reader), self.tally(visit)));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers.clone();
+        TAG_FIELDS.iter().for_each(|tag| drop(response.headers_mut().remove(tag)));
+        let mut response = respond::unless_known(parts, response);
+        if parts.method == Method::HEAD {
+            *response.body_mut() = EdgeBody::empty();
+        }
+        respond::add_cache_status(response.headers_mut(), why);
+        response
+    }
+
+    /// Renews what is stored in the background, unless that is being done.
+    pub(crate) fn refresh(
+        self: &Arc<Self>,
+        visit: &Visit,
+        key: &CacheKey,
+        parts: &request::Parts,
+        stale: &Arc<StoredObject>,
+    ) {
+        if let Some(lead) = self.shared.fills.lead(key)
+            && let Ok(filling) = self.filling(visit, parts, lead, Some(Arc::clone(stale)))
+        {
+            tokio::spawn(filling.run(None));
+        }
+    }
+
+    fn filling(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        lead: Lead,
+        stale: Option<Arc<StoredObject>>,
+    ) -> Result<Filling, Refusal> {
+        let mut head = visit.upstream_head(parts, &self.shared.via)?;
+        head.method = Method::GET;
         remove_conditionals(&mut head.headers);
-        let filling = Filling {
+        head.headers.remove(RANGE);
+        Ok(Filling {
             worker: Arc::clone(self),
             lead,
             site: Arc::clone(&visit.site),
             request: parts.headers.clone(),
             head,
             stale,
-        };
-        let (tell, told) = oneshot::channel();
-        tokio::spawn(filling.run(tell));
-        match told.await.unwrap_or(Err(FetchError::Unreachable)).map_err(Refusal::Fetch)? {
-            Filled::Revalidated(object) => {
-                let age = object.policy.age(headroom_clock::now());
-                let status = "headroom; fwd=stale; fwd-status=304; stored";
-                Ok((Outcome::Revalidated, stored_reply(&parts, &object, age, status)))
-            }
-            Filled::Response(response, status) => {
-                let tally = Tally::new(Arc::clone(self), visit.account());
-                let response = response.map(|source| EdgeBody::Streamed(source, tally));
-                let mut response = unless_known(&parts, response);
-                respond::add_cache_status(response.headers_mut(), status);
-                Ok((Outcome::Miss, response))
-            }
-        }
+            stamp: visit.site.newest_purge(),
+        })
+    }
+
+    pub(crate) fn tally(self: &Arc<Self>, visit: &Visit) -> Tally {
+        Tally::new(Arc::clone(self), Arc::clone(&visit.site), visit.account())
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
@@ -168,28 +374,36 @@ impl Worker {
         };
         answer
     }
+
+    /// Makes an origin's head one of ours.
+    fn pass_on(&self, headers: &mut HeaderMap) {
+        remove_hop_by_hop(headers);
+        respond::add_via(headers, &self.shared.via);
+    }
 }
 
 impl Filling {
-    async fn run(self, tell: oneshot::Sender<Fetched>) {
-        match self.ask().await {
-            Err(error) => drop(tell.send(Err(error))),
-            Ok((response, times)) => match &self.stale {
-                Some(stale) if response.status() == StatusCode::NOT_MODIFIED => {
-                    let stale = Arc::clone(stale);
-                    self.freshen(&stale, response.headers(), times, tell);
-                }
-                _ if response.status() == StatusCode::NOT_MODIFIED => {
-                    drop(tell.send(Err(FetchError::Unsound)));
-                }
-                _ => self.take_over(response, times, tell).await,
-            },
+    /// Fetches, tells what was found, and stores it if that is allowed. A response that is not
+    /// shared goes to `own`, the visitor who led to it.
+    async fn run(self, own: Option<oneshot::Sender<Own>>) {
+        let (response, times) = match self.ask().await {
+            Ok(answer) => answer,
+            Err(error) => return self.lead.answer(Answer::Failed(error)),
+        };
+        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+        match self.stale.clone() {
+            Some(stale) if not_modified => self.freshen(&stale, response.headers(), times),
+            Some(stale) if self.stale_is_better(&stale, response.status()) => {
+                self.lead.answer(Answer::Stale(stale));
+            }
+            _ if not_modified => self.lead.answer(Answer::Failed(FetchError::Unsound)),
+            _ => self.take_over(response, times, own).await,
         }
     }
 
     /// Asks about the stale response if there is one. An answer about another is none: then it is
     /// asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self) -> Result<(Response<TimedBody>, Exchange), FetchError> {
+    async fn ask(&self) -> Result<(Own, Exchange), FetchError> {
         if let Some(stale) = &self.stale {
             let mut head = self.head.clone();
             head.headers.extend(conditional_headers(&stale.policy));
@@ -203,86 +417,81 @@ impl Filling {
         self.ask_for(self.head.clone()).await
     }
 
-    async fn ask_for(
-        &self,
-        head: UpstreamHead,
-    ) -> Result<(Response<TimedBody>, Exchange), FetchError> {
+    async fn ask_for(&self, head: UpstreamHead) -> Result<(Own, Exchange), FetchError> {
         let requested_at = headroom_clock::now();
         let response = self.worker.fetch(&self.site, head, None).await?;
         Ok((response, Exchange { requested_at, received_at: headroom_clock::now() }))
     }
 
-    /// Stores the stale response again with what the 304 says.
-    fn freshen(
-        self,
-        stale: &StoredObject,
-        news: &HeaderMap,
-        times: Exchange,
-        tell: oneshot::Sender<Fetched>,
-    ) {
-        let mut headers = stale.headers.clone();
-        update_on_304(&mut headers, news);
-        let policy = storable(&Method::GET, &self.request, stale.status, &headers, &times);
-        let keep = policy.is_ok();
-        let policy = policy.unwrap_or_else(|_| stale.policy.clone());
-        let body = stale.body.clone();
-        let object = Arc::new(StoredObject::new(stale.status, &headers, body, policy, times));
-        if keep {
-            self.lead.store(Arc::clone(&object), &self.worker.shared.cache);
-        } else {
-            self.worker.shared.cache.remove(self.lead.key());
-        }
-        drop(tell.send(Ok(Filled::Revalidated(object))));
+    /// RFC 5861 §4: an error of the origin's, and what is stored may stand in.
+    fn stale_is_better(&self, stale: &StoredObject, status: StatusCode) -> bool {
+        let failed = matches!(status.as_u16(), 500 | 502 | 503 | 504);
+        let now = headroom_clock::now();
+        failed && stale.policy.on_error(&self.request, OriginFailure::ServerError, now).is_some()
     }
 
-    /// Takes a new response: into the cache if it may and fits, else to the visitor alone.
+    /// Stores the stale response again with what the 304 says.
+    fn freshen(self, stale: &Arc<StoredObject>, news: &HeaderMap, times: Exchange) {
+        let cache = &self.worker.shared.cache;
+        match renewed(stale, news, &self.request, &self.site, times) {
+            Some(object) => {
+                let object = Arc::new(object);
+                self.lead.store(Arc::clone(&object), cache);
+                self.lead.answer(Answer::Renewed(object));
+            }
+            None => {
+                // Valid for who asked, and not to be kept.
+                cache.remove_variant(self.lead.key(), stale);
+                self.lead.answer(Answer::Renewed(Arc::clone(stale)));
+            }
+        }
+    }
+
+    /// Takes a new response: for all if it may be shared, into the cache if it fits.
     async fn take_over(
         self,
-        response: Response<TimedBody>,
+        response: Own,
         times: Exchange,
-        tell: oneshot::Sender<Fetched>,
+        own: Option<oneshot::Sender<Own>>,
     ) {
         let shared = &self.worker.shared;
-        let (mut parts, body) = response.into_parts();
-        let policy = storable(&Method::GET, &self.request, parts.status, &parts.headers, &times);
-        let fits = fits(&body, shared.object_bytes_max);
-        pass_on(&mut parts.headers, &self.worker);
-        let status = match (&self.stale, policy.is_ok() && fits) {
-            (None, true) => "headroom; fwd=miss; stored",
-            (None, false) => "headroom; fwd=miss",
-            (Some(_), true) => "headroom; fwd=stale; stored",
-            (Some(_), false) => "headroom; fwd=stale",
-        };
-        let Some(policy) = policy.ok().filter(|_| fits) else {
-            if !parts.status.is_server_error() {
-                shared.cache.remove(self.lead.key());
+        let (request, rules) = (&self.request, self.site.cache_rules());
+        let (status, headers) = (response.status(), response.headers());
+        let policy = storable(&Method::GET, request, status, headers, &times, &rules);
+        let Some(policy) = policy.ok().filter(|_| response.body().is_delimited()) else {
+            if let Some(stale) = self.stale.filter(|_| !status.is_server_error()) {
+                shared.cache.remove_variant(self.lead.key(), &stale);
             }
-            drop(self.lead);
-            let response = Response::from_parts(parts, Source::Origin(body));
-            drop(tell.send(Ok(Filled::Response(response, status))));
+            shared.unshared.remember(self.lead.key(), times.received_at);
+            self.lead.answer(Answer::Unshared);
+            own.map(|own| own.send(response).map_err(drop));
             return;
         };
-        let (pieces, received) = mpsc::unbounded_channel();
-        let (code, headers) = (parts.status, parts.headers.clone());
-        let response = Response::from_parts(parts, Source::Fill(received));
-        drop(tell.send(Ok(Filled::Response(response, status))));
-        let storing = Storing { lead: self.lead, status: code, headers, policy, times };
-        storing.store(&self.worker, body, &pieces).await;
+        let (mut parts, body) = response.into_parts();
+        self.worker.pass_on(&mut parts.headers);
+        let keep = Keep::begin(shared, body.size_hint().lower());
+        let head = FilledHead {
+            status,
+            headers: parts.headers.clone(),
+            policy: policy.clone(),
+            stored: !matches!(keep, Keep::Nothing),
+        };
+        if !keep.is_in_memory() {
+            self.lead.pass_through();
+        }
+        self.lead.answer(Answer::Response(Arc::new(head)));
+        drop(own);
+        let storing =
+            Storing { status, headers: parts.headers, policy, times, stamp: self.stamp };
+        storing.store(&self.worker, self.lead, body, keep).await;
     }
 }
 
 impl Storing {
-    /// Reads the body to its end and stores it. A body that is cut off, or longer than what is
-    /// stored, is not.
+    /// Reads the body to its end and stores it: in memory if it fits there, else on disk. A body
+    /// that is cut off, or longer than what is stored, is not.
     #[tracing::instrument(level = "trace", skip_all)]
-    async fn store(
-        self,
-        worker: &Worker,
-        mut body: TimedBody,
-        visitor: &mpsc::UnboundedSender<Piece>,
-    ) {
-        let shared = &worker.shared;
-        let mut content = Vec::new();
+    async fn store(self, worker: &Worker, lead: Lead, mut body: TimedBody, mut keep: Keep) {
         while let Some(frame) = body.frame().await {
             let data = match frame.map(|frame| frame.into_data()) {
                 Ok(Ok(data)) => data,
@@ -290,47 +499,153 @@ impl Storing {
                 Ok(Err(_)) => continue,
                 Err(error) => {
                     tracing::debug!(%error, "a response is not stored");
-                    drop(visitor.send(Piece::Failed(error)));
+                    lead.end(Err(error));
                     return;
                 }
             };
-            content.extend_from_slice(&data);
-            drop(visitor.send(Piece::Data(data)));
-            if u64::try_from(content.len()).unwrap_or(u64::MAX) > shared.object_bytes_max {
-                drop(self.lead);
-                drop(visitor.send(Piece::Rest(body)));
+            let was_in_memory = keep.is_in_memory();
+            keep = keep.add(&data, &worker.shared, lead.held_by_all());
+            if was_in_memory && !keep.is_in_memory() {
+                lead.pass_through();
+            }
+            if body.is_end_stream() {
+                // Before its last piece: who has read all of it finds it stored.
+                let whole = std::mem::replace(&mut keep, Keep::Nothing);
+                self.finish(worker, &lead, whole);
+            }
+            let is_read = lead.push(data).await;
+            if !is_read && matches!(keep, Keep::Nothing) {
                 return;
             }
         }
-        content.shrink_to_fit();
-        let (body, Self { lead, status, headers, policy, times }) = (Bytes::from(content), self);
-        let object = StoredObject::new(status, &headers, body, policy, times);
-        lead.store(Arc::new(object), &shared.cache);
-        drop(visitor.send(Piece::End));
+        self.finish(worker, &lead, keep);
+        lead.end(Ok(()));
     }
-}
 
-/// A response that another request has just stored, if it is fresh for this one too.
-fn collapsed(parts: &Parts, object: &StoredObject) -> Option<Response<EdgeBody>> {
-    match object.policy.decide(&parts.headers, headroom_clock::now()) {
-        Decision::Fresh { age } => {
-            Some(stored_reply(parts, object, age, "headroom; fwd=miss; collapsed"))
+    fn finish(&self, worker: &Worker, lead: &Lead, whole: Keep) {
+        let parts = Parts {
+            status: self.status,
+            headers: &self.headers,
+            policy: self.policy.clone(),
+            times: self.times,
+            stamp: self.stamp,
+        };
+        let object = match whole {
+            Keep::InMemory { pieces, .. } => StoredObject::new(parts, pieces),
+            Keep::OnDisk(spill) => spill.finish(parts),
+            Keep::Nothing => None,
+        };
+        if let Some(object) = object {
+            lead.store(Arc::new(object), &worker.shared.cache);
         }
-        _ => None,
     }
 }
 
-/// True if a body's end can be told from its being cut off, and it is not known to be too large.
-/// A body that ends with its connection is never known to be whole.
-fn fits(body: &TimedBody, max: u64) -> bool {
-    match body.size_hint().exact() {
-        Some(length) => length <= max,
-        None => body.is_delimited(),
+/// What becomes of a body while it is read.
+enum Keep {
+    InMemory { pieces: Vec<Bytes>, length: u64 },
+    OnDisk(Spill),
+    /// It is too large, or the disk does not take it.
+    Nothing,
+}
+
+/// A body that is written to disk in chunks.
+struct Spill {
+    disk: Arc<Disk>,
+    number: u64,
+    chunk: Vec<u8>,
+    chunks: u32,
+    length: u64,
+}
+
+impl Keep {
+    /// What to begin with, for a body of at least `length` bytes.
+    fn begin(shared: &Shared, length: u64) -> Self {
+        if length <= shared.object_bytes_max {
+            return Self::InMemory { pieces: Vec::new(), length: 0 };
+        }
+        match Spill::begin(shared) {
+            Some(spill) if length <= shared.disk_body_max => Self::OnDisk(spill),
+            _ => Self::Nothing,
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Self::InMemory { .. })
+    }
+
+    fn add(self, data: &Bytes, shared: &Shared, held_by_all: usize) -> Self {
+        let more = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        match self {
+            Self::InMemory { mut pieces, length } => {
+                pieces.push(data.clone());
+                let length = length + more;
+                if length <= shared.object_bytes_max && held_by_all <= limits::FILLS_HELD_MAX {
+                    return Self::InMemory { pieces, length };
+                }
+                let spill = Spill::begin(shared);
+                let spilled = spill.and_then(|spill| {
+                    pieces.iter().try_fold(spill, |spill, piece| spill.add(piece, shared))
+                });
+                spilled.map_or(Self::Nothing, Self::OnDisk)
+            }
+            Self::OnDisk(spill) => spill.add(data, shared).map_or(Self::Nothing, Self::OnDisk),
+            Self::Nothing => Self::Nothing,
+        }
     }
 }
 
-/// Makes an origin's head one of ours.
-fn pass_on(headers: &mut HeaderMap, worker: &Worker) {
-    remove_hop_by_hop(headers);
-    respond::add_via(headers, &worker.shared.via);
+impl Spill {
+    fn begin(shared: &Shared) -> Option<Self> {
+        let disk = Arc::clone(shared.cache.disk()?);
+        let number = shared.cache.number();
+        Some(Self { disk, number, chunk: Vec::new(), chunks: 0, length: 0 })
+    }
+
+    /// `None` if the disk does not take it.
+    fn add(mut self, mut data: &[u8], shared: &Shared) -> Option<Self> {
+        self.length += u64::try_from(data.len()).ok()?;
+        if self.length > shared.disk_body_max {
+            return None;
+        }
+        while !data.is_empty() {
+            let (now, later) = data.split_at(data.len().min(CHUNK - self.chunk.len()));
+            self.chunk.extend_from_slice(now);
+            data = later;
+            if self.chunk.len() == CHUNK {
+                self.write()?;
+            }
+        }
+        Some(self)
+    }
+
+    fn write(&mut self) -> Option<()> {
+        let chunk = Bytes::from(std::mem::take(&mut self.chunk));
+        let taken = self.disk.put(chunk_key(self.number, self.chunks), chunk);
+        self.chunks = self.chunks.checked_add(1)?;
+        taken.then_some(())
+    }
+
+    fn finish(mut self, parts: Parts<'_>) -> Option<StoredObject> {
+        if !self.chunk.is_empty() {
+            self.write()?;
+        }
+        StoredObject::on_disk(parts, self.number, self.length)
+    }
+}
+
+/// `object` with what a 304 says of it, if it may still be stored.
+fn renewed(
+    object: &StoredObject,
+    news: &HeaderMap,
+    request: &HeaderMap,
+    site: &ServedSite,
+    times: Exchange,
+) -> Option<StoredObject> {
+    let mut headers = object.headers();
+    update_on_304(&mut headers, news);
+    let rules = site.cache_rules();
+    let policy = storable(&Method::GET, request, object.status, &headers, &times, &rules).ok()?;
+    let (status, stamp) = (object.status, object.stamp);
+    object.renewed(Parts { status, headers: &headers, policy, times, stamp })
 }

@@ -14,7 +14,8 @@
 //!     │ send      to the visitor
 //!     ▼ meter     requests at admission, bytes as they go
 //!
-//!  exchange ──PLAN, BUDGETS──► table of sites and gates        counts ──METERS──► exchange
+//!  exchange ──PLAN, BUDGETS──► table of sites and gates   counts ─► spool ──METERS──► exchange
+//!                                                                    ◄──METER_ACKS──
 //! ```
 //!
 //! Each thread has its own runtime, listeners, origin connections and counters; they share the
@@ -25,39 +26,49 @@
 //! stored and used (`headroom-cache`), which visitors come (`headroom-dns`), what is charged (the
 //! exchange). It speaks HTTP/1.1 in the clear so far.
 
+mod access_log;
 mod body;
 mod cache;
+mod codec;
 mod config;
 mod control;
+mod disk;
 mod error;
 mod fetch;
 mod fill;
 mod guard;
+mod handover;
 pub mod limits;
 mod listen;
 mod meter;
 mod metrics;
+mod object;
 mod origin;
 mod proxy;
 mod purge;
 mod report;
 mod request;
 mod respond;
+mod spool;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trace;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread,
 };
 
+use access_log::AccessLogs;
 use arc_swap::ArcSwap;
-pub use config::EdgeConfig;
+pub use config::{EdgeConfig, Running};
 use control::Control;
 pub use error::EdgeError;
-use fill::Fills;
+use fill::{Fills, Unshared};
+use handover::{Offer, Taken};
 use headroom_bus::Bus;
 use headroom_planfile as planfile;
 use http::HeaderValue;
@@ -66,8 +77,12 @@ pub use metrics::Metrics;
 use origin::{OriginTls, Origins};
 use prometheus_client::registry::Registry;
 use proxy::{Shared, Worker};
+use spool::Spool;
 use table::Table;
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 /// An edge whose sockets are bound and which knows its last plan.
@@ -80,10 +95,16 @@ pub struct Edge {
     threads: Vec<Arc<ThreadMeter>>,
     origin_tls: OriginTls,
     control: Control,
+    log: Option<AccessLogs>,
+    taken: Option<Taken>,
+    handed_over: CancellationToken,
 }
 
 impl Edge {
-    /// Binds all sockets, so that a mistake shows at once, and loads the last plan.
+    /// Loads the last plan, opens the caches, and binds all sockets, so that a mistake shows at
+    /// once. If the configuration says so, the sockets are taken over from the process that
+    /// serves: it goes on until [`Edge::run`]. That blocks; do not call it on the one thread that
+    /// the old edge also needs.
     ///
     /// # Errors
     /// If the configuration cannot work or an address cannot be listened on. A plan file that
@@ -103,26 +124,50 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         config.check()?;
         let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
-        let listeners = listen::bind(&config.listen, config.threads)?;
-        let addresses = listeners.first().into_iter().flatten().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<Vec<_>, _>>();
-        let addresses =
-            addresses.map_err(|source| EdgeError::Listen { address: config.listen[0], source })?;
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(last_table(&config)),
             cache: cache::Cache::new(&config)?,
             fills: Arc::<Fills>::default(),
+            unshared: Unshared::new(),
             metrics: metrics.of(&config.id),
             via,
             object_bytes_max: config.object_bytes_max.count(),
+            disk_body_max: match config.cache_directory {
+                Some(_) => config.cache_disk_bytes.count() / limits::DISK_BODIES_MIN,
+                None => 0,
+            },
             follow_max: config.origin_connect_timeout + config.origin_response_timeout,
         });
         let threads: Vec<Arc<ThreadMeter>> = (0..config.threads).map(|_| Arc::default()).collect();
         let (edge, plan_file) = (config.id.clone(), config.plan_file.clone());
-        let control = Control::new(edge, Arc::clone(&shared), threads.clone(), plan_file, bus);
-        Ok(Self { config, addresses, listeners, shared, threads, origin_tls, control })
+        let spool_dir = config.running.spool_dir.as_deref();
+        let incarnation = headroom_clock::now().nanos();
+        let dropped = shared.metrics.meters_dropped.clone();
+        let spool = Spool::open(edge.clone(), spool_dir, incarnation, dropped);
+        let control =
+            Control::new(edge, Arc::clone(&shared), threads.clone(), plan_file, spool, bus);
+        let log = access_log(&config, &shared)?;
+        let (listeners, taken) = take_listeners(&config)?;
+        let addresses = listeners.first().into_iter().flatten().map(TcpListener::local_addr);
+        let addresses = addresses.collect::<Result<Vec<_>, _>>();
+        let mut addresses =
+            addresses.map_err(|source| EdgeError::Listen { address: config.listen[0], source })?;
+        addresses.dedup();
+        let handed_over = CancellationToken::new();
+        Ok(Self {
+            config,
+            addresses,
+            listeners,
+            shared,
+            threads,
+            origin_tls,
+            control,
+            log,
+            taken,
+            handed_over,
+        })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -131,25 +176,47 @@ impl Edge {
         &self.addresses
     }
 
+    /// Cancelled when another process has taken over: [`Edge::run`] drains and ends then.
+    #[must_use]
+    pub fn handed_over(&self) -> CancellationToken {
+        self.handed_over.clone()
+    }
+
     /// Serves until `stop`; then accepts no more, lets the requests in flight end within
     /// [`limits::DRAIN_MAX`], and sends the last meters. Ends also if it is dropped.
     ///
     /// # Errors
     /// If a thread cannot be started or is lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EdgeError> {
-        let Self { config, listeners, shared, threads, origin_tls, mut control, .. } = self;
+        let Self { config, listeners, shared, threads, origin_tls, mut control, log, .. } = self;
+        let (taken, handed_over) = (self.taken, self.handed_over);
         let stop_serving = stop.child_token();
         let _stop_when_dropped = stop_serving.clone().drop_guard();
+        let offered = to_offer(&config, &listeners);
         let mut serving = Vec::new();
-        for (listeners, counts) in listeners.into_iter().zip(threads) {
+        for (thread, (listeners, counts)) in listeners.into_iter().zip(threads).enumerate() {
             let worker = Arc::new(Worker {
                 shared: Arc::clone(&shared),
                 counts,
                 origins: Origins::new(&config, origin_tls.clone(), Arc::clone(&shared)),
+                log: log.as_ref().and_then(|log| log.of_thread(thread)),
             });
             serving.push(start(&config, worker, listeners, stop_serving.clone())?);
         }
+        if let (Some(taken), Some(path)) = (taken, &config.running.handover_socket) {
+            taken.confirm(path, &config.id);
+        }
+        // Only now: until then the next process would ask the old one.
+        let offered = offered.and_then(|held| Some((offer(&config)?, held)));
         let served = CancellationToken::new();
+        let handing_over = async {
+            if let Some((offer, listeners)) = offered
+                && offer.hand_over(&config.id, listeners, &stop_serving).await
+            {
+                handed_over.cancel();
+                stop_serving.cancel();
+            }
+        };
         let all_served = async {
             let mut result = Ok(());
             for thread in serving {
@@ -158,9 +225,65 @@ impl Edge {
             served.cancel();
             result
         };
-        let (result, ()) = tokio::join!(all_served, control.run(&served));
-        control.finish();
+        let log_again = reopen_on_hangup(log.as_ref(), &served);
+        let controlled = control.run(&stop_serving, &served);
+        let (result, (), (), ()) = tokio::join!(all_served, controlled, log_again, handing_over);
+        control.finish().await;
+        shared.cache.close();
         result
+    }
+}
+
+type Listeners = Vec<Vec<TcpListener>>;
+
+/// The listeners of all threads, and the process they were taken over from.
+fn take_listeners(config: &EdgeConfig) -> Result<(Listeners, Option<Taken>), EdgeError> {
+    let mut taken = match (&config.running.handover_socket, config.running.take_over) {
+        (Some(path), true) => Taken::ask(path, &config.id)?,
+        (Some(path), false) => handover::refuse_second(path).map(|()| None)?,
+        (None, _) => None,
+    };
+    let inherited = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners));
+    let listeners = listen::bind(&config.listen, config.threads, inherited.unwrap_or_default())?;
+    Ok((listeners, taken))
+}
+
+/// The listeners to hand over one day.
+fn to_offer(config: &EdgeConfig, listeners: &Listeners) -> Option<Vec<TcpListener>> {
+    config.running.handover_socket.as_ref()?;
+    let held: Result<_, _> = listeners.iter().flatten().map(TcpListener::try_clone).collect();
+    held.map_err(|error| tracing::error!(%error, "the edge cannot be replaced without a gap")).ok()
+}
+
+/// The hand-over socket. An edge serves also without.
+fn offer(config: &EdgeConfig) -> Option<Offer> {
+    let path = config.running.handover_socket.as_deref()?;
+    let told = |error: io::Error| {
+        let path = path.display();
+        tracing::error!(%path, %error, "the edge cannot be replaced without a gap");
+    };
+    Offer::bind(path).map_err(told).ok()
+}
+
+fn access_log(config: &EdgeConfig, shared: &Shared) -> Result<Option<AccessLogs>, EdgeError> {
+    let Some(path) = &config.running.access_log else { return Ok(None) };
+    let with_query = !config.running.access_log_without_query;
+    let dropped = &shared.metrics.access_log_dropped;
+    AccessLogs::open(path, &config.id, with_query, config.threads, dropped).map(Some)
+}
+
+/// Opens the log again whenever `SIGHUP` comes, until all is `served`.
+async fn reopen_on_hangup(log: Option<&AccessLogs>, served: &CancellationToken) {
+    let Some(log) = log else { return };
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP will not open the access log again");
+            return;
+        }
+    };
+    while served.run_until_cancelled(hangups.recv()).await.flatten().is_some() {
+        log.reopen();
     }
 }
 
@@ -195,7 +318,10 @@ fn start(
         .spawn(move || {
             // One thread that is lost ends the others: an edge does not serve with half a heart.
             let _stop_all = stop.clone().drop_guard();
-            match runtime.block_on(listen::serve(worker, listeners, stop)) {
+            let served = runtime.block_on(listen::serve(worker, listeners, stop));
+            // What is cut off ends, and is counted and logged, before the edge does.
+            drop(runtime);
+            match served {
                 Ok(()) => drop(tell.send(())),
                 Err(error) => tracing::error!(%error, "a thread cannot serve"),
             }

@@ -20,6 +20,11 @@ pub const BACKLOG: u32 = 1_024;
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How long requests in flight may take to end after the edge was told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long connections may go on as they are after the edge was told to stop: requests that are
+/// already on their way are answered, with the word that the connection closes.
+pub const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// How long each side of a hand-over waits for the other.
+pub const HANDOVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection to an origin is kept, and what is known of an origin nobody asks.
 pub const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30);
 /// How often idle connections to origins are looked through.
@@ -49,9 +54,47 @@ pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
 pub const METER_DELAY: Duration = Duration::from_millis(50);
 /// Seconds the meters may be behind and still be reported one by one.
 pub const METER_CATCH_UP_MAX: u64 = 10;
+/// The most bytes of reports that wait for the exchange's acknowledgement, in memory and on disk;
+/// beyond it the oldest are dropped and counted. About a day of reports of a few contracts.
+pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A spool file is rewritten when more than this of it is acknowledged.
+pub const SPOOL_WASTE_MAX: usize = 256 * 1024;
+/// A report that is not acknowledged for this long is sent again.
+pub const METER_ACK_TIME: Duration = Duration::from_secs(2);
+/// The most reports that are sent again in one second.
+pub const METERS_RESENT_MAX: usize = 128;
+/// The same while nothing is heard of an exchange.
+pub const METERS_PROBED_MAX: usize = 4;
+/// An exchange that was not heard of for this long is away.
+pub const EXCHANGE_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Seconds between looking for what other runs of this edge left behind.
+pub const SPOOL_ADOPT_SECONDS: u64 = 10;
+/// How long an edge that ends waits for the acknowledgement of its last reports, if there is an
+/// exchange.
+pub const LAST_ACK_TIME: Duration = Duration::from_secs(1);
+/// A buffer of the access log that has so many bytes is handed to the writer.
+pub const ACCESS_LOG_BUFFER_BYTES: usize = 64 * 1024;
+/// The most full buffers of one thread that wait for the writer; beyond it lines are dropped.
+pub const ACCESS_LOG_BUFFERS_MAX: usize = 8;
+/// How long a line waits at most for others to be written with.
+pub const ACCESS_LOG_DELAY: Duration = Duration::from_millis(500);
+/// Of a longer target or field, so many bytes are logged.
+pub const LOGGED_FIELD_BYTES_MAX: usize = 4_096;
 /// The most fills that run at a time. Each holds up to the largest object that is stored; beyond
 /// it, requests that miss go to the origin on their own and store nothing.
 pub const FILLS_MAX: usize = 512;
+/// The most bytes that all fills hold to store them; beyond it, they store nothing.
+pub const FILLS_HELD_MAX: usize = 256 * 1024 * 1024;
+/// How far a fill that is not stored in memory may be ahead of its slowest reader, in bytes.
+pub const FILL_WINDOW: usize = 1024 * 1024;
+/// How long a reader may hold up the others before it is cut off.
+pub const READER_STALL_MAX: Duration = Duration::from_secs(10);
+/// How many keys are remembered as not to be shared, and how long.
+pub const UNSHARED_MAX: usize = 16_384;
+/// See [`UNSHARED_MAX`].
+pub const UNSHARED_KEPT: Duration = Duration::from_secs(10);
+/// The most variants that are stored under one key; the oldest gives way.
+pub const VARIANTS_MAX: usize = 16;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each
 /// must hold several of the largest objects.
 pub const OBJECTS_PER_SHARD_MIN: u64 = 4;
@@ -63,7 +106,54 @@ pub const BUS_REST: Duration = Duration::from_secs(1);
 pub const THREADS_MAX: usize = 1_024;
 /// After how many seconds a visitor who is over the share may come back.
 pub const RETRY_AFTER_SECONDS: u64 = 2;
+/// How long a start waits for the process before it to leave the cache directory.
+pub const DISK_LOCK_MAX: Duration = Duration::from_secs(15);
+/// The disk holds at least this many of the largest bodies.
+pub const DISK_BODIES_MIN: u64 = 8;
+/// The smallest disk tier.
+pub const DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// Into how many logs the disk tier is divided, as far as their size allows. The oldest log makes
+/// room as a whole.
+pub const DISK_SEGMENTS: u64 = 32;
+/// The smallest log of the disk tier.
+pub const DISK_SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+/// The largest log of the disk tier: a start after a kill reads one.
+pub const DISK_SEGMENT_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// The most logs; each keeps a file open.
+pub const DISK_SEGMENTS_MAX: usize = 8_192;
+/// The longest key on disk.
+pub const DISK_KEY_BYTES_MAX: usize = 128 * 1024;
+/// The largest value on disk, if half a log has as much; larger objects are stored in chunks.
+pub const DISK_VALUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The most bytes that wait to be written to disk; more are not stored.
+pub const DISK_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How much is written to disk at a time, roughly.
+pub const DISK_BATCH_BYTES: usize = 1024 * 1024;
+/// How much of a damaged log is looked through at a time; a multiple of 16.
+pub const DISK_SCAN_BYTES: usize = 1024 * 1024;
+/// The parts of the index of the disk tier, each with its own lock.
+pub const DISK_INDEX_SHARDS: usize = 64;
+/// How many threads read from disk.
+pub const DISK_READERS: usize = 4;
+/// The most reads that wait for the disk; more are misses.
+pub const DISK_READS_MAX: usize = 1_024;
+/// How long a read from disk may take; then it is a miss.
+pub const DISK_READ_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a stop waits for the disk.
+pub const DISK_CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long nothing is put on a disk after a log could not be created there.
+pub const DISK_REST: Duration = Duration::from_secs(1);
+/// How often at most the log tells that the disk fails.
+pub const DISK_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long to wait before asking again whether another process has left the directory.
+pub const DISK_LOCK_REST: Duration = Duration::from_millis(20);
 
+const _: () = assert!(DISK_BYTES_MIN >= 8 * DISK_SEGMENT_BYTES_MIN);
+const _: () =
+    assert!(DISK_SEGMENT_BYTES_MIN >= 8 * 128 * 1024, "the longest key fits beside a value");
+const _: () = assert!(DISK_SEGMENT_BYTES_MAX < u32::MAX as u64, "offsets have 32 bits");
+const _: () = assert!(DISK_VALUE_BYTES_MAX + DISK_KEY_BYTES_MAX <= DISK_QUEUE_BYTES_MAX);
+const _: () = assert!(DISK_SCAN_BYTES.is_multiple_of(16));
 const _: () = assert!(ORIGIN_ASIDE_FIRST.as_secs() <= ORIGIN_ASIDE_MAX.as_secs());
 const _: () =
     assert!(ORIGIN_ASIDE_MAX.as_secs() <= ORIGIN_IDLE_MAX.as_secs(), "else it is forgotten");
@@ -75,5 +165,9 @@ const _: () = assert!(
 const _: () = assert!(ORIGIN_SWEEP_EVERY.as_secs() < ORIGIN_IDLE_MAX.as_secs());
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);
+const _: () = assert!(SPOOL_WASTE_MAX < SPOOL_BYTES_MAX);
+const _: () = assert!(SPOOL_BYTES_MAX < headroom_wire::limits::MESSAGE_BYTES_MAX);
+const _: () = assert!(METERS_PROBED_MAX <= METERS_RESENT_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 8_192, "hyper refuses smaller buffers");
+const _: () = assert!(DRAIN_LINGER.as_secs() < DRAIN_MAX.as_secs());
 const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());

@@ -5,6 +5,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use http::{HeaderValue, header::CONNECTION};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,23 +18,40 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{EdgeError, guard::Guarded, limits, proxy::Worker};
 
-/// The listeners of all threads: `threads` for each address. A port of zero is chosen by the first
-/// and shared by the others.
+/// The listeners of all threads: at least `threads` for each address. A port of zero is chosen by
+/// the first and shared by the others. Those that are `inherited` go on, also if they are more
+/// than the threads: nobody else accepts what the kernel deals to them. Inherited ones of other
+/// addresses are closed; the process they come from accepts what is left in them.
 pub(crate) fn bind(
     addresses: &[SocketAddr],
     threads: usize,
+    mut inherited: Vec<std::net::TcpListener>,
 ) -> Result<Vec<Vec<std::net::TcpListener>>, EdgeError> {
     let mut by_thread: Vec<Vec<std::net::TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
     for &address in addresses {
         let failed = |source| EdgeError::Listen { address, source };
+        let mut begun = 0;
         let mut chosen = address;
-        for listeners in &mut by_thread {
+        let held = inherited.extract_if(.., |listener| listens_on(listener, address));
+        for (thread, listener) in held.enumerate() {
+            chosen = listener.local_addr().map_err(failed)?;
+            by_thread[thread % threads].push(listener);
+            begun = begun.max(thread + 1);
+        }
+        for listeners in by_thread.iter_mut().skip(begun) {
             let listener = listen(chosen).map_err(failed)?;
             chosen = listener.local_addr().map_err(failed)?;
             listeners.push(listener);
         }
     }
     Ok(by_thread)
+}
+
+/// True if `listener` is for `address`; a port of zero is any.
+fn listens_on(listener: &std::net::TcpListener, address: SocketAddr) -> bool {
+    listener.local_addr().is_ok_and(|held| {
+        held.ip() == address.ip() && (address.port() == 0 || held.port() == address.port())
+    })
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -120,9 +138,16 @@ async fn converse(
         return;
     }
     let serving = Arc::clone(&worker);
+    let ending = stop.clone();
     let service = service_fn(move |request| {
-        let worker = Arc::clone(&serving);
-        async move { Ok::<_, std::convert::Infallible>(worker.serve(peer.ip(), request).await) }
+        let (worker, ending) = (Arc::clone(&serving), ending.clone());
+        async move {
+            let mut response = worker.serve(peer.ip(), request).await;
+            if ending.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -135,8 +160,14 @@ async fn converse(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // A request may be on its way; hyper would close under it.
+            match timeout(limits::DRAIN_LINGER, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {

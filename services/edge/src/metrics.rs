@@ -24,6 +24,9 @@ pub struct Metrics {
     cache_bytes: Family<Labels, Gauge>,
     generation: Family<Labels, Gauge>,
     budget_sequence: Family<Labels, Gauge>,
+    draining: Family<Labels, Gauge>,
+    meters_dropped: Family<Labels, Counter>,
+    access_log_dropped: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -68,6 +71,21 @@ impl Metrics {
         );
         edge.register("plan_generation", "The plan in force", metrics.generation.clone());
         edge.register("budget_sequence", "The budgets in force", metrics.budget_sequence.clone());
+        edge.register(
+            "draining",
+            "1 while it ends and accepts nothing new",
+            metrics.draining.clone(),
+        );
+        edge.register(
+            "meters_dropped",
+            "Meter reports dropped because the spool was full",
+            metrics.meters_dropped.clone(),
+        );
+        edge.register(
+            "access_log_dropped",
+            "Lines of the access log that were not written",
+            metrics.access_log_dropped.clone(),
+        );
         metrics
     }
 
@@ -95,6 +113,9 @@ impl Metrics {
             cache_bytes: self.cache_bytes.get_or_create(&base).clone(),
             generation: self.generation.get_or_create(&base).clone(),
             budget_sequence: self.budget_sequence.get_or_create(&base).clone(),
+            draining: self.draining.get_or_create(&base).clone(),
+            meters_dropped: self.meters_dropped.get_or_create(&base).clone(),
+            access_log_dropped: self.access_log_dropped.get_or_create(&base).clone(),
         }
     }
 }
@@ -103,6 +124,7 @@ impl Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Hit,
+    Stale,
     Revalidated,
     Collapsed,
     Miss,
@@ -118,8 +140,9 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Hit,
+        Self::Stale,
         Self::Revalidated,
         Self::Collapsed,
         Self::Miss,
@@ -134,9 +157,10 @@ impl Outcome {
         Self::NotCached,
     ];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Revalidated => "revalidated",
             Self::Collapsed => "collapsed",
             Self::Miss => "miss",
@@ -169,6 +193,9 @@ pub(crate) struct EdgeMetrics {
     pub(crate) cache_bytes: Gauge,
     pub(crate) generation: Gauge,
     pub(crate) budget_sequence: Gauge,
+    pub(crate) draining: Gauge,
+    pub(crate) meters_dropped: Counter,
+    pub(crate) access_log_dropped: Counter,
 }
 
 impl EdgeMetrics {

@@ -3,30 +3,33 @@
 //! [`Worker::serve`] is the whole way; each phase is one function of the phase's name. What has to
 //! do with origins (fetch, store) stands in [`crate::fetch`].
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use headroom_cache::{CacheKey, Decision, QueryRule, RequestDirectives, Scheme, not_modified};
+use headroom_cache::{CacheKey, Decision, RequestDirectives};
 use headroom_steer::{OverShare, client_prefix};
-use headroom_units::{HostName, Timestamp};
+use headroom_units::{HostName, Scheme, Timestamp};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CACHE_CONTROL, ETAG, LAST_MODIFIED},
+    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{CACHE_CONTROL, CONTENT_LENGTH},
     request::Parts,
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
-    body::EdgeBody,
-    cache::{Cache, StoredObject},
-    fill::Fills,
+    access_log::{AccessLog, Asked, Record},
+    body::{EdgeBody, Source, StoredSource},
+    cache::{Cache, Variants},
+    fill::{Fills, Unshared},
     meter::{Account, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
-    origin::Origins,
+    object::{Segment, StoredObject},
+    origin::{Origins, UpstreamHead},
     request,
-    respond::{self, Refusal},
+    respond::{self, Content, Refusal},
     table::{ServedSite, Table, Verdict},
+    trace::TraceContext,
 };
 
 /// What all threads of an edge share.
@@ -35,10 +38,13 @@ pub(crate) struct Shared {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) cache: Cache,
     pub(crate) fills: Arc<Fills>,
+    pub(crate) unshared: Unshared,
     pub(crate) metrics: EdgeMetrics,
     /// What this edge writes into `Via`, and knows itself by.
     pub(crate) via: HeaderValue,
+    /// The largest response in memory, and on disk.
     pub(crate) object_bytes_max: u64,
+    pub(crate) disk_body_max: u64,
     /// How long a request waits for another that fetches the same.
     pub(crate) follow_max: Duration,
 }
@@ -49,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counts: Arc<ThreadMeter>,
     pub(crate) origins: Origins,
+    pub(crate) log: Option<AccessLog>,
 }
 
 /// A request that is known and judged.
@@ -56,8 +63,11 @@ pub(crate) struct Worker {
 pub(crate) struct Visit {
     pub(crate) now: Timestamp,
     pub(crate) peer: IpAddr,
+    pub(crate) scheme: Scheme,
     pub(crate) host: HostName,
     pub(crate) site: Arc<ServedSite>,
+    /// Known from the start if it is logged.
+    pub(crate) trace: Option<TraceContext>,
     verdict: Verdict,
 }
 
@@ -70,6 +80,18 @@ impl Visit {
             Verdict::OverShare | Verdict::NoContract => Account::Nobody,
         }
     }
+
+    /// The head of the request to an origin, with the trace it belongs to.
+    pub(crate) fn upstream_head(
+        &self,
+        parts: &Parts,
+        via: &HeaderValue,
+    ) -> Result<UpstreamHead, Refusal> {
+        let mut head = request::upstream_head(parts, &self.host, self.peer, via)?;
+        let new = || TraceContext::of(&parts.headers, || fastrand::u64(..));
+        self.trace.unwrap_or_else(new).pass_on(&mut head.headers);
+        Ok(head)
+    }
 }
 
 /// A response and how it came about; or why there is none.
@@ -78,6 +100,8 @@ pub(crate) type Reply = Result<(Outcome, Response<EdgeBody>), Refusal>;
 /// What to do with a request that may use the cache.
 enum Decided {
     Serve(Arc<StoredObject>, Duration),
+    /// The same, and renew it behind the visitor's back.
+    ServeAndRefresh(Arc<StoredObject>, Duration),
     /// Ask the origin; about this object, if there is one.
     Fetch(Option<Arc<StoredObject>>),
     NotCached,
@@ -91,13 +115,20 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Response<EdgeBody> {
         let now = headroom_clock::now();
+        let trace =
+            self.log.as_ref().map(|_| TraceContext::of(request.headers(), || fastrand::u64(..)));
+        let begun = self.log.as_ref().zip(trace);
+        let mut record = begun.map(|(log, trace)| log.begin(Asked::of(&request, peer, now, trace)));
         let visit = match self.receive(peer, &request, now) {
-            Ok(visit) => visit,
+            Ok(visit) => Visit { trace, ..visit },
             Err(refusal) => {
                 self.shared.metrics.count(refusal.outcome());
-                return refusal.response();
+                return logged(record, refusal.outcome(), refusal.response());
             }
         };
+        if let Some(record) = &mut record {
+            record.judged(&visit.site, visit.account());
+        }
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let reply = match visit.verdict {
@@ -106,7 +137,7 @@ impl Worker {
         };
         let (outcome, response) =
             reply.unwrap_or_else(|refusal| (refusal.outcome(), refusal.response()));
-        self.send(&visit, outcome, response)
+        logged(record, outcome, self.send(&visit, outcome, response))
     }
 
     /// The phases before the request's way divides: all without waiting, on one table.
@@ -120,7 +151,8 @@ impl Worker {
         let table = self.shared.table.load();
         let (host, site) = identify(&table, &host)?;
         let verdict = self.admit(&table, site, peer, now);
-        Ok(Visit { now, peer, host: host.clone(), site: Arc::clone(site), verdict })
+        let (host, site) = (host.clone(), Arc::clone(site));
+        Ok(Visit { now, peer, scheme: Scheme::Http, host, site, trace: None, verdict })
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
@@ -178,17 +210,23 @@ impl Worker {
     ) -> Reply {
         if !request::may_use_cache(&parts, body.is_some()) {
             let known = parts.method == Method::GET || parts.method == Method::HEAD;
-            let status = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
-            return self.forward(visit, parts, body, status).await;
+            let why = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
+            return self.forward(visit, parts, body, why).await;
         }
-        let key = key(visit, &parts.uri);
-        let stored = self.look_up(&key);
-        match decide(stored, &parts.headers, visit.now) {
+        let key = key_of(visit, &parts.uri);
+        let stored = self.look_up(visit, &key).await;
+        match decide(stored.as_ref(), &parts.headers, visit.now) {
             Decided::Serve(object, age) => {
-                Ok((Outcome::Hit, stored_reply(&parts, &object, age, "headroom; hit")))
+                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                Ok((Outcome::Hit, response))
+            }
+            Decided::ServeAndRefresh(object, age) => {
+                self.refresh(visit, &key, &parts, &object);
+                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                Ok((Outcome::Stale, response))
             }
             Decided::NotCached => Err(Refusal::NotCached),
-            Decided::Fetch(stale) if request::may_fill(&parts) => {
+            Decided::Fetch(stale) if request::may_fill(&parts, stale.is_some()) => {
                 self.fill(visit, &key, parts, stale).await
             }
             Decided::Fetch(Some(_)) => {
@@ -198,33 +236,91 @@ impl Worker {
         }
     }
 
+    /// What is stored and was not purged: in memory, or on disk.
     #[tracing::instrument(level = "trace", skip_all)]
-    fn look_up(&self, key: &CacheKey) -> Option<Arc<StoredObject>> {
-        self.shared.cache.get(key)
+    async fn look_up(&self, visit: &Visit, key: &CacheKey) -> Option<Variants> {
+        let cache = &self.shared.cache;
+        let mut found = match cache.get(key) {
+            Some(variants) => variants,
+            None if cache.may_be_on_disk(key) => cache.get_from_disk(key).await?,
+            None => return None,
+        };
+        while let Some(object) =
+            found.as_slice().iter().find(|object| visit.site.is_purged(key, object)).cloned()
+        {
+            cache.remove_variant(key, &object);
+            found = found.without(&object)?;
+        }
+        Some(found)
     }
 
-    /// Hands the response over to the connection, and counts what is at hand of it.
+    /// A stored response as the answer to a request: whole, in part, without content for HEAD, or
+    /// as 304 if the visitor has it.
+    pub(crate) fn stored_reply(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &Parts,
+        object: &Arc<StoredObject>,
+        age: Duration,
+        why: &'static str,
+    ) -> Response<EdgeBody> {
+        let mut response = respond::stored(parts, object, age).map(|content| match content {
+            Content::None => EdgeBody::empty(),
+            Content::Whole(bytes) => EdgeBody::whole(bytes),
+            Content::Segments(segments) => {
+                EdgeBody::streamed(self.stored(segments), self.tally(visit))
+            }
+        });
+        respond::add_cache_status(response.headers_mut(), why);
+        response
+    }
+
+    /// Hands the response over to the connection, and counts and pays what is at hand of it.
     #[tracing::instrument(level = "trace", skip_all)]
     fn send(
-        &self,
+        self: &Arc<Self>,
         visit: &Visit,
         outcome: Outcome,
-        response: Response<EdgeBody>,
+        mut response: Response<EdgeBody>,
     ) -> Response<EdgeBody> {
         let hit = outcome == Outcome::Hit;
         // A hit is sent in the moment it came; anything else took its time.
         let now = if hit { visit.now } else { headroom_clock::now() };
+        let head = respond::head_bytes(response.headers());
         let body = match response.body() {
             EdgeBody::Whole(Some(bytes)) => bytes.len(),
-            EdgeBody::Whole(None) | EdgeBody::Streamed(..) => 0,
+            EdgeBody::Whole(None) | EdgeBody::Streamed(_) => 0,
         };
-        let bytes = respond::head_bytes(response.headers()) + body;
-        self.meter(visit.account(), hit, u64::try_from(bytes).unwrap_or(u64::MAX), now);
+        let account = visit.account();
+        let mut bytes = u64::try_from(head + body).unwrap_or(u64::MAX);
+        if let Account::Contract(contract) = account {
+            let table = self.shared.table.load();
+            if !table.pay_egress(contract, bytes, now) {
+                // Too much for now: the head goes, the body when there is room for it.
+                bytes = u64::try_from(head).unwrap_or(u64::MAX);
+                table.charge(contract, bytes, now);
+                response = response.map(|body| self.paced(visit, body));
+            }
+        }
+        self.meter(account, hit, bytes, now);
         self.shared.metrics.count(outcome);
         response
     }
 
-    /// Counts bytes that are sent, and charges them to the contract.
+    fn paced(self: &Arc<Self>, visit: &Visit, body: EdgeBody) -> EdgeBody {
+        match body {
+            EdgeBody::Whole(Some(bytes)) => {
+                EdgeBody::streamed(self.stored([Segment::Bytes(bytes)].into()), self.tally(visit))
+            }
+            EdgeBody::Whole(None) | EdgeBody::Streamed(_) => body,
+        }
+    }
+
+    fn stored(&self, segments: VecDeque<Segment>) -> Source {
+        Source::Stored(StoredSource::new(segments, self.shared.cache.disk()))
+    }
+
+    /// Counts bytes that are sent and paid.
     #[tracing::instrument(level = "trace", skip_all)]
     pub(crate) fn meter(&self, account: Account, hit: bool, bytes: u64, now: Timestamp) {
         self.counts.count(now, |counts| {
@@ -233,11 +329,24 @@ impl Worker {
                 counts.hit(account);
             }
         });
-        if let Account::Contract(contract) = account {
-            self.shared.table.load().charge(contract, bytes, now);
-        }
         self.shared.metrics.sent_bytes.inc_by(bytes);
     }
+}
+
+/// Ends the record of a request with its response, or with the response's body.
+fn logged(
+    record: Option<Record>,
+    outcome: Outcome,
+    mut response: Response<EdgeBody>,
+) -> Response<EdgeBody> {
+    if let Some(mut record) = record {
+        let bytes = respond::bytes_at_hand(&response);
+        record.answered(response.status(), outcome, u64::try_from(bytes).unwrap_or(u64::MAX));
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        response.body_mut().ends(record, length);
+    }
+    response
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
@@ -246,44 +355,23 @@ fn identify<'t>(table: &'t Table, host: &str) -> Result<&'t (HostName, Arc<Serve
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
-pub(crate) fn key(visit: &Visit, uri: &Uri) -> CacheKey {
-    CacheKey::of(&visit.site.id, Scheme::Http, &visit.host, uri, &QueryRule::Keep)
+pub(crate) fn key_of(visit: &Visit, uri: &Uri) -> CacheKey {
+    CacheKey::of(&visit.site.id, visit.scheme, &visit.host, uri, visit.site.query_rule())
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
-fn decide(stored: Option<Arc<StoredObject>>, request: &HeaderMap, now: Timestamp) -> Decided {
-    let Some(object) = stored else {
+fn decide(stored: Option<&Variants>, request: &HeaderMap, now: Timestamp) -> Decided {
+    let Some(object) = stored.and_then(|variants| variants.select(request)) else {
         let only_if_cached =
             request.contains_key(CACHE_CONTROL) && RequestDirectives::of(request).only_if_cached;
         return if only_if_cached { Decided::NotCached } else { Decided::Fetch(None) };
     };
+    let object = Arc::clone(object);
     match object.policy.decide(request, now) {
         Decision::Fresh { age } | Decision::Stale { age } => Decided::Serve(object, age),
+        Decision::StaleWhileRevalidate { age } => Decided::ServeAndRefresh(object, age),
         Decision::Validate => Decided::Fetch(Some(object)),
         Decision::Miss => Decided::Fetch(None),
         Decision::GatewayTimeout => Decided::NotCached,
     }
-}
-
-/// A stored response as the answer to a request: whole, without content for HEAD, or as 304 if the
-/// visitor has it.
-pub(crate) fn stored_reply(
-    parts: &Parts,
-    object: &StoredObject,
-    age: Duration,
-    status: &'static str,
-) -> Response<EdgeBody> {
-    let response = respond::stored(object, age, parts.method == Method::HEAD);
-    let mut response = unless_known(parts, response);
-    respond::add_cache_status(response.headers_mut(), status);
-    response
-}
-
-/// `response`, or 304 if the visitor said it has just that (RFC 9110 §13.2.1: only in place of a
-/// success).
-pub(crate) fn unless_known(parts: &Parts, response: Response<EdgeBody>) -> Response<EdgeBody> {
-    let headers = response.headers();
-    let known = response.status() == StatusCode::OK
-        && not_modified(&parts.headers, headers.get(ETAG), headers.get(LAST_MODIFIED));
-    if known { respond::as_not_modified(response) } else { response }
 }

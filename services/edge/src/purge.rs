@@ -38,7 +38,6 @@ struct Prefix {
     within: Option<usize>,
 }
 
-#[allow(dead_code, reason = "the phases look_up and fetch ask next")]
 impl PurgeTable {
     /// The table of `purges`, in any order.
     pub(crate) fn new(site: &SiteId, purges: &[Purge], rule: &QueryRule) -> Self {
@@ -88,7 +87,6 @@ impl PurgeTable {
     }
 }
 
-#[allow(dead_code, reason = "see above")]
 impl HostPurges {
     /// The newest purge that matches.
     fn newest_of(&self, path_and_query: &str) -> u64 {

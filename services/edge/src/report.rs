@@ -19,9 +19,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Reporter {
     edge: EdgeId,
+    incarnation: u64,
     /// The second that is reported next.
     second: u64,
     noted: Option<Noted>,
+    /// The edge is ending: no gate opens any more.
+    closed: bool,
     held: BTreeMap<ContractId, Held>,
 }
 
@@ -42,9 +45,9 @@ struct Held {
 
 impl Reporter {
     /// A reporter that begins with the running second.
-    pub(crate) fn new(edge: EdgeId, table: &Table, now: Timestamp) -> Self {
-        let (noted, held) = (None, BTreeMap::new());
-        let mut reporter = Self { edge, second: now.seconds(), noted, held };
+    pub(crate) fn new(edge: EdgeId, incarnation: u64, table: &Table, now: Timestamp) -> Self {
+        let (second, held) = (now.seconds(), BTreeMap::new());
+        let mut reporter = Self { edge, incarnation, second, noted: None, closed: false, held };
         reporter.table_changed(table, now);
         reporter
     }
@@ -52,15 +55,25 @@ impl Reporter {
     /// Takes over the gates of a new table. A gate that is no longer there holds nothing available
     /// from `now` on; what it held before is still reported.
     pub(crate) fn table_changed(&mut self, table: &Table, now: Timestamp) {
-        for held in self.held.values_mut() {
-            held.open.until = held.open.until.min(now);
-        }
-        for open in table.open_gates() {
+        self.withdraw_gates(now);
+        for open in table.open_gates().filter(|_| !self.closed) {
             let reported = match self.held.get(&open.gate.contract()) {
                 Some(held) => held.reported,
                 None => open.gate.available_millirequests(now),
             };
             self.held.insert(open.gate.contract(), Held { open, reported });
+        }
+    }
+
+    /// From `now` on nothing is held available: the edge accepts no more connections.
+    pub(crate) fn close_gates(&mut self, now: Timestamp) {
+        self.closed = true;
+        self.withdraw_gates(now);
+    }
+
+    fn withdraw_gates(&mut self, now: Timestamp) {
+        for held in self.held.values_mut() {
+            held.open.until = held.open.until.min(now);
         }
     }
 
@@ -104,9 +117,7 @@ impl Reporter {
         now: Timestamp,
     ) -> Vec<MeterReport> {
         let mut reports = Vec::new();
-        for held in self.held.values_mut() {
-            held.open.until = held.open.until.min(now);
-        }
+        self.close_gates(now);
         while self.second <= now.seconds() {
             let noted = self.noted.take().unwrap_or_else(|| self.note(table));
             reports.push(self.report(noted, threads));
@@ -152,6 +163,7 @@ impl Reporter {
         });
         let report = MeterReport {
             edge: Text(self.edge.clone()),
+            incarnation: self.incarnation,
             second: Time(Timestamp::from_seconds(self.second)),
             generation: noted.generation,
             budget_sequence: noted.budget_sequence,
@@ -218,7 +230,7 @@ mod tests {
     #[test]
     fn every_second_is_reported_once_also_without_traffic() {
         let (table, threads) = world(101, 103);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &table, at(100_300));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &table, at(100_300));
         assert_eq!(reporter.wait(at(100_300)), Duration::from_millis(700));
         let reports = run(&mut reporter, &table, &threads, 105_000);
         let seconds: Vec<u64> = reports.iter().map(|report| report.second.0.seconds()).collect();
@@ -230,7 +242,7 @@ mod tests {
     #[test]
     fn threads_are_added_up_in_the_second_of_admission() {
         let (table, threads) = world(100, 200);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &table, at(100_000));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &table, at(100_000));
         for thread in &threads {
             thread.count(at(100_999), |counts| counts.asked(CONTRACT, Asked::Served));
             thread.count(at(101_000), |counts| counts.asked(CONTRACT, Asked::Refused));
@@ -247,7 +259,7 @@ mod tests {
     #[test]
     fn budgets_that_came_after_the_second_are_not_of_it() {
         let (before, threads) = world(100, 200);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &before, at(100_000));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &before, at(100_000));
         assert!(reporter.step(&before, &threads, at(101_000)).is_none());
         let after = before.with_budgets(&budgets(9, &[(1, 60)], 110), at(101_010)).unwrap();
         reporter.table_changed(&after, at(101_010));
@@ -261,7 +273,7 @@ mod tests {
     #[test]
     fn a_gate_that_is_withdrawn_is_reported_up_to_then() {
         let (before, threads) = world(100, 200);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &before, at(100_000));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &before, at(100_000));
         let after = before.with_plan(&plan(4, vec![]), at(100_500)).unwrap();
         reporter.table_changed(&after, at(100_500));
         let reports = run(&mut reporter, &after, &threads, 102_100);
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn the_last_report_holds_what_is_left() {
         let (table, threads) = world(100, 200);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &table, at(100_000));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &table, at(100_000));
         threads[0].count(at(101_100), |counts| counts.asked(CONTRACT, Asked::Served));
         let reports = reporter.last(&table, &threads, at(101_500));
         assert_eq!(reports.iter().map(available).collect::<Vec<_>>(), [Some(20_000), Some(10_000)]);
@@ -279,9 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn while_it_ends_an_edge_holds_nothing_available() {
+        let (table, threads) = world(100, 200);
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &table, at(100_000));
+        reporter.close_gates(at(100_500));
+        let later = table.with_budgets(&budgets(9, &[(1, 60)], 110), at(100_600)).unwrap();
+        reporter.table_changed(&later, at(100_600));
+        let reports = run(&mut reporter, &later, &threads, 102_100);
+        assert_eq!(reports.iter().map(available).collect::<Vec<_>>(), [Some(10_000), None]);
+    }
+
+    #[test]
     fn a_long_sleep_is_not_caught_up() {
         let (table, threads) = world(100, 200);
-        let mut reporter = Reporter::new("east-1".parse().unwrap(), &table, at(100_000));
+        let mut reporter = Reporter::new("east-1".parse().unwrap(), 1, &table, at(100_000));
         reporter.step(&table, &threads, at(190_500));
         let report = reporter.step(&table, &threads, at(190_500)).unwrap();
         assert_eq!(report.second.0.seconds(), 189);

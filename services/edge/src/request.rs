@@ -7,7 +7,7 @@ use headroom_units::HostName;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE,
+        CACHE_CONTROL, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE,
         RANGE, VIA,
     },
     request::Parts,
@@ -89,14 +89,14 @@ pub(crate) fn may_use_cache(parts: &Parts, has_body: bool) -> bool {
         && !parts.headers.contains_key(IF_UNMODIFIED_SINCE)
 }
 
-/// True if the response to a request may be stored and shared with those who wait for it. Others
-/// go to the origin on their own: for a range, for what only this visitor may see.
-pub(crate) fn may_fill(parts: &Parts) -> bool {
+/// True if the response to a request may be stored. Others go to the origin on their own: for a
+/// part of what is not stored at all, above all.
+pub(crate) fn may_fill(parts: &Parts, is_stored: bool) -> bool {
     let headers = &parts.headers;
-    let own = headers.contains_key(RANGE) || headers.contains_key(AUTHORIZATION);
+    let part = headers.contains_key(RANGE) && !is_stored;
     let no_store =
         || headers.contains_key(CACHE_CONTROL) && RequestDirectives::of(headers).no_store;
-    parts.method == Method::GET && !own && !no_store()
+    parts.method == Method::GET && !part && !no_store()
 }
 
 /// Fields in which others name a host, a target or a visitor. Origins act on them, and they are no
@@ -244,11 +244,11 @@ mod tests {
 
     #[test]
     fn only_plain_get_requests_fill_the_cache() {
-        let fills = |method: &str, fields: &[(&str, &str)]| may_fill(&parts(method, "/", fields));
+        let fills = |method: &str, fields: &[(&str, &str)]| may_fill(&parts(method, "/", fields), false);
         assert!(fills("GET", &[("cache-control", "max-age=0")]));
         assert!(!fills("HEAD", &[]));
         assert!(!fills("GET", &[("range", "bytes=0-1")]));
-        assert!(!fills("GET", &[("authorization", "Basic x")]));
+        assert!(fills("GET", &[("authorization", "Basic x")]), "it may allow sharing");
         assert!(!fills("GET", &[("cache-control", "no-store")]));
         assert!(!may_use_cache(&parts("POST", "/", &[]), false));
         assert!(!may_use_cache(&parts("GET", "/", &[]), true));

@@ -1,19 +1,34 @@
 //! The responses the edge makes itself, and what it adds to those of others.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use headroom_cache::{
+    ByteRange, Ranges, content_range, multipart_end, multipart_head, multipart_length,
+    not_modified, ranges, unsatisfied,
+};
 use headroom_units::Authority;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
-        VIA,
+        AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+        LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER, VIA,
     },
+    request::Parts,
     uri::PathAndQuery,
 };
 
-use crate::{body::EdgeBody, cache::StoredObject, limits, metrics::Outcome, origin::FetchError};
+use crate::{
+    body::EdgeBody,
+    limits,
+    metrics::Outcome,
+    object::{Segment, StoredBody, StoredObject},
+    origin::FetchError,
+};
 
 /// What the cache did for a request (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -119,14 +134,108 @@ pub(crate) fn redirect(fallback: &Authority, target: &PathAndQuery) -> Response<
     response
 }
 
-/// A response from the cache.
-pub(crate) fn stored(object: &StoredObject, age: Duration, head_only: bool) -> Response<EdgeBody> {
-    let body = if head_only { EdgeBody::empty() } else { EdgeBody::whole(object.body.clone()) };
-    let mut response = Response::new(body);
+/// The content of a response from the cache.
+#[derive(Debug)]
+pub(crate) enum Content {
+    None,
+    /// At hand in one small piece.
+    Whole(Bytes),
+    Segments(VecDeque<Segment>),
+}
+
+/// A response from the cache: whole, in part, or without content.
+pub(crate) fn stored(parts: &Parts, object: &StoredObject, age: Duration) -> Response<Content> {
+    let mut response = Response::new(Content::None);
     *response.status_mut() = object.status;
-    *response.headers_mut() = object.headers.clone();
+    *response.headers_mut() = object.shown_headers();
     response.headers_mut().insert(AGE, age.as_secs().into());
+    if object.status == StatusCode::OK {
+        let headers = response.headers();
+        let (etag, modified) = (headers.get(ETAG), headers.get(LAST_MODIFIED));
+        if not_modified(&parts.headers, etag, modified) {
+            return as_not_modified(response).map(|_| Content::None);
+        }
+        if parts.method == Method::GET && parts.headers.contains_key(RANGE) {
+            let date = headers.get(DATE);
+            match ranges(&parts.headers, object.length, etag, modified, date) {
+                Ranges::Whole => {}
+                Ranges::One(range) => return part(response, object, range),
+                Ranges::Many(ranges) => return many_parts(response, object, &ranges),
+                Ranges::Unsatisfiable => return unsatisfiable(response, object.length),
+            }
+        }
+    }
+    if parts.method == Method::HEAD {
+        return response;
+    }
+    response.map(|_| match &object.body {
+        StoredBody::Whole(bytes) => Content::Whole(bytes.clone()),
+        body => Content::Segments(body.slice(ByteRange { first: 0, last: object.length - 1 })),
+    })
+}
+
+/// RFC 9110 §15.3.7.1.
+fn part(
+    mut response: Response<Content>,
+    object: &StoredObject,
+    range: ByteRange,
+) -> Response<Content> {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, range.len().into());
+    headers.insert(CONTENT_RANGE, content_range(range, object.length));
+    response.map(|_| Content::Segments(object.body.slice(range)))
+}
+
+/// RFC 9110 §15.3.7.2.
+fn many_parts(
+    mut response: Response<Content>,
+    object: &StoredObject,
+    ranges: &[ByteRange],
+) -> Response<Content> {
+    let headers = response.headers_mut();
+    let content_type = headers.remove(CONTENT_TYPE);
+    let content_type = content_type.as_ref();
+    let boundary = boundary();
+    let length = multipart_length(&boundary, content_type, ranges, object.length);
+    headers.insert(CONTENT_LENGTH, length.into());
+    let multipart = format!("multipart/byteranges; boundary={boundary}");
+    if let Ok(multipart) = HeaderValue::try_from(multipart) {
+        headers.insert(CONTENT_TYPE, multipart);
+    }
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let mut pieces = VecDeque::new();
+    for range in ranges {
+        let head = multipart_head(&boundary, content_type, *range, object.length);
+        pieces.push_back(Segment::Bytes(Bytes::from(head)));
+        pieces.append(&mut object.body.slice(*range));
+    }
+    pieces.push_back(Segment::Bytes(Bytes::from(multipart_end(&boundary))));
+    response.map(|_| Content::Segments(pieces))
+}
+
+/// A text that no content holds by chance, as delimiter of its parts.
+fn boundary() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("headroom-{:016x}{:016x}", random(), random())
+}
+
+/// RFC 9110 §15.5.17.
+fn unsatisfiable(mut response: Response<Content>, length: u64) -> Response<Content> {
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_RANGE, unsatisfied(length));
+    headers.insert(CONTENT_LENGTH, 0.into());
     response
+}
+
+/// `response`, or 304 if the visitor said it has just that (RFC 9110 §13.2.1: only in place of a
+/// success).
+pub(crate) fn unless_known(parts: &Parts, response: Response<EdgeBody>) -> Response<EdgeBody> {
+    let headers = response.headers();
+    let known = response.status() == StatusCode::OK
+        && not_modified(&parts.headers, headers.get(ETAG), headers.get(LAST_MODIFIED));
+    if known { as_not_modified(response) } else { response }
 }
 
 /// Turns a response into the 304 that stands for it (RFC 9110 §15.4.5).
@@ -154,6 +263,15 @@ pub(crate) fn add_cache_status(headers: &mut HeaderMap, status: &'static str) {
 pub(crate) fn head_bytes(headers: &HeaderMap) -> usize {
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     fields.sum::<usize>() + HEAD_BYTES_FIXED
+}
+
+/// How many bytes of a response are there already: the head, and a body that is whole.
+pub(crate) fn bytes_at_hand(response: &Response<EdgeBody>) -> usize {
+    let body = match response.body() {
+        EdgeBody::Whole(Some(bytes)) => bytes.len(),
+        EdgeBody::Whole(None) | EdgeBody::Streamed(..) => 0,
+    };
+    head_bytes(response.headers()) + body
 }
 
 #[cfg(test)]

@@ -11,15 +11,16 @@ use std::{
     time::Duration,
 };
 
+use headroom_cache::{CacheKey, Rules};
 use headroom_steer::{
-    Budgets, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site, SiteRules,
+    Budgets, Egress, Entitlement, Gate, OverShare, Owner, Plan, Refusal, Site, SiteRules,
 };
 use headroom_units::{
-    Authority, Class, ContractId, EdgeId, Generation, HostName, Origin, RequestRate, SiteId,
-    Timestamp,
+    Authority, Class, ContractId, EdgeId, Generation, HostName, Origin, QueryRule, RequestRate,
+    SiteId, Timestamp,
 };
 
-use crate::purge::PurgeTable;
+use crate::{object::StoredObject, purge::PurgeTable};
 
 /// What this edge serves, and how much of it.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub(crate) struct Table {
 struct Served {
     generation: Generation,
     hosts: HashMap<Box<str>, (HostName, Arc<ServedSite>)>,
+    sites: HashMap<SiteId, Arc<ServedSite>>,
     entitlements: Vec<Entitlement>,
     by_contract: HashMap<ContractId, usize>,
     /// The addresses of all edges and name servers.
@@ -58,9 +60,7 @@ pub(crate) struct ServedSite {
     pub(crate) origins: Vec<Origin>,
     pub(crate) over_share: OverShare,
     pub(crate) fallback: Authority,
-    #[allow(dead_code, reason = "the phases key, store and upgrade ask for them next")]
     pub(crate) rules: SiteRules,
-    #[allow(dead_code, reason = "the phases look_up and fetch ask for them next")]
     pub(crate) purges: PurgeTable,
     operator: bool,
     /// Where its gates stand in the table, firm first.
@@ -71,6 +71,27 @@ impl ServedSite {
     /// True for the operator's own sites.
     pub(crate) fn is_operators(&self) -> bool {
         self.operator
+    }
+
+    /// What the site says about storing.
+    pub(crate) fn cache_rules(&self) -> Rules {
+        Rules { negative_for: Duration::from_secs(self.rules.negative_seconds) }
+    }
+
+    /// Which part of a query belongs to the cache key.
+    pub(crate) fn query_rule(&self) -> &QueryRule {
+        &self.rules.query
+    }
+
+    /// The newest purge of the site.
+    pub(crate) fn newest_purge(&self) -> u64 {
+        self.purges.newest()
+    }
+
+    /// True if a purge that is newer than `object` concerns it.
+    pub(crate) fn is_purged(&self, key: &CacheKey, object: &StoredObject) -> bool {
+        object.stamp < self.purges.newest()
+            && self.purges.is_purged(object.stamp, key.host(), key.path_and_query(), &object.tags())
     }
 }
 
@@ -138,6 +159,7 @@ impl Table {
             }
             gates.sort_by_key(|&index| rank(&served.entitlements[index]));
             let served_site = Arc::new(serve_site(id, site, gates));
+            served.sites.insert(id.clone(), Arc::clone(&served_site));
             for host in &site.hosts {
                 let entry = (host.clone(), Arc::clone(&served_site));
                 served.hosts.insert(host.as_str().into(), entry);
@@ -173,7 +195,7 @@ impl Table {
             Some(&index) if self.served.entitlements[index] == *entitlement => {
                 self.gates[index].clone()
             }
-            _ => self.shares.renew(&Gate::new(entitlement, edges, self.burst), now),
+            _ => self.shares.renew(&Gate::new(entitlement, edges, self.burst, now), now),
         }
     }
 
@@ -223,10 +245,30 @@ impl Table {
 
     /// Charges bytes that were sent to the contract's gate.
     pub(crate) fn charge(&self, contract: ContractId, bytes: u64, now: Timestamp) {
-        if let Some(gate) = self.served.by_contract.get(&contract).map(|&index| &self.gates[index])
-        {
+        if let Some(gate) = self.gate(contract) {
             gate.charge_egress(bytes, now);
         }
+    }
+
+    /// Pays for bytes that are to be sent; without a gate the contract is over.
+    pub(crate) fn take_egress(&self, contract: ContractId, wanted: u64, now: Timestamp) -> Egress {
+        self.gate(contract).map_or(Egress::Over, |gate| gate.take_egress(wanted, now))
+    }
+
+    /// Pays for all of the bytes that are to be sent, or for nothing. True if it did.
+    pub(crate) fn pay_egress(&self, contract: ContractId, bytes: u64, now: Timestamp) -> bool {
+        self.gate(contract).is_some_and(|gate| gate.pay_egress(bytes, now))
+    }
+
+    /// A contract of `site` that is active, the one that pays first.
+    pub(crate) fn active_contract(&self, site: &ServedSite, now: Timestamp) -> Option<ContractId> {
+        let site = self.served.sites.get(&site.id)?;
+        let active = site.gates.iter().filter_map(|&index| self.served.entitlements.get(index));
+        active.filter(|held| held.is_active(now)).map(|held| held.contract).next()
+    }
+
+    fn gate(&self, contract: ContractId) -> Option<&Gate> {
+        self.served.by_contract.get(&contract).and_then(|&index| self.gates.get(index))
     }
 
     /// Every gate with its time.

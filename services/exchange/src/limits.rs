@@ -13,6 +13,9 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(3);
 pub const LIVE_VIEWS_MAX: usize = 1_000;
 /// How many seconds of meters are kept in memory for live views.
 pub const LIVE_SECONDS: u64 = 10;
+/// Slots that began before the exchange started are settled no earlier than this after it: the
+/// edges first send again what they metered while it was away.
+pub const RESENT_METERS_TIME: Duration = Duration::from_secs(15);
 /// How long meters stay in the database.
 pub const METERS_KEPT: Duration = Duration::from_secs(14 * 86_400);
 /// How many slots back and ahead a list of slots reaches.

@@ -137,6 +137,7 @@ mod tests {
     fn report(edge: &str, second: u64) -> MeterReport {
         MeterReport {
             edge: Text(edge.parse().unwrap()),
+            incarnation: 1,
             second: Time(Timestamp::from_seconds(second)),
             generation: 1,
             budget_sequence: 0,

@@ -10,6 +10,7 @@ use prometheus_client::{
 pub(crate) struct Metrics {
     pub(crate) reconcile_failures: Counter,
     pub(crate) meter_reports: Counter,
+    pub(crate) late_meters: Counter,
     pub(crate) contracts_made: Counter,
     pub(crate) slots_settled: Counter,
     pub(crate) plan_generation: Gauge,
@@ -22,6 +23,11 @@ impl Metrics {
         let counters = [
             ("reconcile_failures", "Reconciler runs that failed", &metrics.reconcile_failures),
             ("meter_reports", "Meter reports taken in", &metrics.meter_reports),
+            (
+                "late_meters",
+                "Contract meters that came after their slot was settled",
+                &metrics.late_meters,
+            ),
             ("contracts_made", "Contracts made", &metrics.contracts_made),
             ("slots_settled", "Contract slots settled", &metrics.slots_settled),
         ];

@@ -26,6 +26,9 @@ use crate::{
 
 /// The file in the data folder that the operator's token is written to, once.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+/// The file in the data folder that is locked while an exchange uses it: two would not know of
+/// each other's events.
+const LOCK_FILE: &str = "exchange.lock";
 
 /// What the API and the reconcilers share.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
+    /// Cancelled when the process has begun to stop: it is alive, and wants no new work.
+    pub(crate) draining: CancellationToken,
     /// Signalled when contracts or sites have changed.
     pub(crate) plan_wanted: Notify,
     /// Signalled when a series was imported.
@@ -81,6 +86,8 @@ pub struct Exchange {
     shared: Arc<Shared>,
     listener: TcpListener,
     reconcilers: reconcile::Reconcilers,
+    /// Held until the end.
+    lock: fs::File,
 }
 
 impl Exchange {
@@ -99,6 +106,7 @@ impl Exchange {
             .map_err(|source| ExchangeError::Listen { address, source })?;
         fs::create_dir_all(&config.data_dir)
             .map_err(|source| ExchangeError::DataDir { path: config.data_dir.clone(), source })?;
+        let lock = lock(&config.data_dir)?;
         let store = Store::open(&config.data_dir.join("headroom.db")).await?;
         let slot_seconds = config.slot_length.seconds().to_string();
         store.hold_fact("slot length in seconds", &slot_seconds).await?;
@@ -117,6 +125,7 @@ impl Exchange {
             registry,
             started_at: now,
             stop: CancellationToken::new(),
+            draining: CancellationToken::new(),
             plan_wanted: Notify::new(),
             series_imported: Notify::new(),
             generation_seen: AtomicU64::new(0),
@@ -126,7 +135,15 @@ impl Exchange {
             config,
         });
         let reconcilers = reconcile::Reconcilers::prepare(&shared).await?;
-        Ok(Self { shared, listener, reconcilers })
+        Ok(Self { shared, listener, reconcilers, lock })
+    }
+
+    /// True if nobody else uses the data folder or the address of `config`: what one waits for
+    /// that is to follow another exchange.
+    #[must_use]
+    pub fn is_free(config: &ExchangeConfig) -> bool {
+        let folder = !config.data_dir.exists() || lock(&config.data_dir).is_ok();
+        folder && std::net::TcpListener::bind(config.listen).is_ok()
     }
 
     /// Where the API listens.
@@ -137,10 +154,17 @@ impl Exchange {
         self.listener.local_addr()
     }
 
+    /// To be cancelled when the process begins to stop, before [`Exchange::run`] is told: from then
+    /// on `/readyz` says so.
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        self.shared.draining.clone()
+    }
+
     /// Runs until `stop`; then lets calls under way end, though not for long, and closes the
     /// database.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { shared, listener, reconcilers } = self;
+        let Self { shared, listener, reconcilers, lock } = self;
         let mut tasks = JoinSet::new();
         reconcilers.spawn(&shared, &mut tasks);
         let router = api::router(Arc::clone(&shared));
@@ -160,7 +184,22 @@ impl Exchange {
             serving.abort();
         }
         shared.store.close().await;
+        drop(lock);
     }
+}
+
+/// Takes the data folder for this exchange alone.
+fn lock(data_dir: &Path) -> Result<fs::File, ExchangeError> {
+    let path = data_dir.join(LOCK_FILE);
+    let opened = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let locked = opened.and_then(|file| match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(std::io::Error::other("another exchange uses this folder"))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    });
+    locked.map_err(|source| ExchangeError::DataDir { path, source })
 }
 
 fn rules(config: &ExchangeConfig) -> Rules {

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,10 +15,14 @@ use tokio::{sync::watch, time::Sleep};
 use super::pool::Stream;
 
 /// Why a body ends before its end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the content was cut off: {0}")]
-    CutOff(hyper::Error),
+    CutOff(Arc<hyper::Error>),
+    #[error("the visitor took the content too slowly for the others who wait for it")]
+    TooSlow,
+    #[error("the contract that paid for it is over")]
+    ContractOver,
     #[error("nothing came for too long")]
     Silence,
     #[error("the fetch ended before the content")]
@@ -83,7 +88,7 @@ impl Body for TimedBody {
             if let Some(progress) = &self.progress {
                 progress.send_replace(());
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::CutOff)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::CutOff(Arc::new(error)))));
         }
         let silence_max = self.silence_max;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence_max)));

@@ -154,8 +154,16 @@ async fn ranges_pass_by_the_cache_until_it_has_the_whole() {
     let part = world.ask("GET", OWN, "/a", &["Range: bytes=0-1"]).await;
     assert_eq!((part.status, part.body.as_str()), (206, "he"));
     assert_eq!(world.get(OWN, "/a").await.body, "hello");
-    let whole = world.ask("GET", OWN, "/a", &["Range: bytes=0-1"]).await;
-    assert_eq!((whole.status, whole.body.as_str(), whole.cache()), (200, "hello", "headroom; hit"));
+    let part = world.ask("GET", OWN, "/a", &["Range: bytes=1-2"]).await;
+    assert_eq!((part.status, part.body.as_str(), part.cache()), (206, "el", "headroom; hit"));
+    assert_eq!(part.field("content-range"), Some("bytes 1-2/5"));
+    let parts = world.ask("GET", OWN, "/a", &["Range: bytes=0-0,-1"]).await;
+    assert_eq!((parts.status, parts.whole), (206, true));
+    assert!(parts.field("content-type").is_some_and(|kind| kind.starts_with("multipart/byteranges")));
+    assert!(parts.body.contains("Content-Range: bytes 4-4/5\r\n\r\no\r\n"), "{}", parts.body);
+    let beyond = world.ask("GET", OWN, "/a", &["Range: bytes=5-"]).await;
+    assert_eq!((beyond.status, beyond.field("content-range")), (416, Some("bytes */5")));
+    assert_eq!(origin.count(), 2);
     world.end().await;
 }
 

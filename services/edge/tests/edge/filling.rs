@@ -36,7 +36,7 @@ async fn a_crowd_costs_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_failed_fill_does_not_fail_the_crowd() {
+async fn a_fill_that_is_cut_off_is_so_for_who_read_along_and_for_nobody_after() {
     let origin = Origin::start(|_, before| match before {
         0 => Saying {
             after: Duration::from_millis(200),
@@ -49,10 +49,11 @@ async fn a_failed_fill_does_not_fail_the_crowd() {
     .await;
     let world = World::before(&origin).await;
     let answers = crowd(&world, 20).await;
-    let failed = answers.iter().filter(|answer| !answer.whole).count();
-    assert_eq!(failed, 1, "only who had begun to receive it");
-    let served = answers.iter().filter(|answer| answer.body == "hello").count();
-    assert_eq!(served, 19);
+    for answer in &answers {
+        let (cut_off, served) = (!answer.whole && answer.body == "hel", answer.body == "hello");
+        assert!(cut_off || served, "{answer:?}");
+    }
+    assert_eq!(world.get(OWN, "/a").await.body, "hello");
     world.end().await;
 }
 

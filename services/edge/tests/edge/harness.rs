@@ -15,10 +15,9 @@ use headroom_bus::{
     Bus, Subscription,
     subjects::{METERS, PLAN},
 };
-use headroom_edge::{Edge, EdgeConfig, EdgeError};
-use headroom_steer::{
-    Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRules,
-};
+use headroom_edge::{Edge, EdgeConfig, EdgeError, Running};
+use headroom_steer::{Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site,
+    SiteRules};
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, Timestamp};
 use headroom_wire::{MeterReport, PlanDocument};
 use prometheus_client::registry::Registry;
@@ -50,6 +49,8 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         threads: 2,
         cache_bytes: "8 MiB".parse().unwrap(),
+        cache_directory: None,
+        cache_disk_bytes: "64 MiB".parse().unwrap(),
         burst: Duration::from_millis(250),
         origin_connect_timeout: Duration::from_millis(500),
         origin_response_timeout: Duration::from_millis(500),
@@ -57,6 +58,7 @@ pub(crate) fn config(plan_file: Option<PathBuf>) -> EdgeConfig {
         allow_private_origins: true,
         object_bytes_max: "256 KiB".parse().unwrap(),
         plan_file,
+        running: Running::default(),
     }
 }
 

@@ -14,4 +14,5 @@ mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod running;
 mod origins;

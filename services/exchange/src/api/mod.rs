@@ -55,6 +55,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/openapi.json", get(openapi::document))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
         .fallback(async || {
             ApiError::not_found("there is nothing at this path; see /v1/openapi.json")
         })
@@ -80,6 +81,15 @@ async fn answer_in_time(request: Request, next: Next) -> Response {
         Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "request-timeout")
             .because("the request took longer than 30 s to arrive and be answered")
             .into_response(),
+    }
+}
+
+/// Whether new work is welcome: not while the process drains.
+async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
+    if shared.draining.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ready\n")
     }
 }
 

@@ -1,13 +1,15 @@
-//! Takes in what edges and name servers report.
+//! Takes in what edges and name servers report, and acknowledges meters that are stored.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use headroom_bus::{
     BusError,
-    subjects::{METERS, NAME_SERVER_REPORTS},
+    subjects::{METER_ACKS, METERS, NAME_SERVER_REPORTS},
 };
-use headroom_steer::EdgeReport;
-use headroom_wire::MeterReport;
+use headroom_steer::{EdgeReport, limits::REPORT_AHEAD_MAX};
+use headroom_store::Recorded;
+use headroom_units::ContractId;
+use headroom_wire::{MeterAck, MeterReport};
 
 use super::attempt;
 use crate::{ExchangeError, start::Shared};
@@ -28,27 +30,63 @@ pub(crate) async fn meters(shared: Arc<Shared>) {
     }
 }
 
+/// A report is acknowledged once it is stored, also if it was stored before: the acknowledgement
+/// may have been lost. One that cannot be stored now is not, and the edge sends it again.
 async fn take_in(shared: &Shared, report: &MeterReport) -> Result<(), ExchangeError> {
     let Some(plan) = shared.plan() else {
         return Ok(());
     };
     let now = headroom_clock::now();
-    let known =
-        shared.with_controller(|control| control.observe(&plan, &EdgeReport::from(report), now));
-    let Some(region) = plan.region_of_edge(&report.edge.0).filter(|_| known) else {
-        tracing::warn!(edge = %report.edge.0, "a meter report is unknown, repeated or out of time");
+    let edge = &report.edge.0;
+    let Some(region) = plan.region_of_edge(edge) else {
+        tracing::warn!(%edge, "a meter report of an edge that is not in the plan is left out");
         return Ok(());
     };
-    shared.metrics.meter_reports.inc();
-    if report.generation > shared.generation_seen.fetch_max(report.generation, Ordering::Relaxed)
-        && report.generation > plan.generation.number()
-    {
-        let (edge, theirs, ours) = (&report.edge.0, report.generation, plan.generation);
+    if report.second.0 > now.after(REPORT_AHEAD_MAX) {
+        tracing::warn!(%edge, second = %report.second, "a meter report from the future waits");
+        return Ok(());
+    }
+    // What comes late or again is for the books alone: control and live views need the newest.
+    let newest =
+        shared.with_controller(|control| control.observe(&plan, &EdgeReport::from(report), now));
+    if newest {
+        notice_generation(shared, report, plan.generation.number());
+        shared.live.edge(report, now);
+    }
+    if shared.store.record_meters(region, report).await? == Recorded::New {
+        shared.metrics.meter_reports.inc();
+        if !newest {
+            tell_of_late(shared, report).await;
+        }
+    }
+    let (edge, incarnation, second) = (report.edge.clone(), report.incarnation, report.second);
+    Ok(shared.bus.publish(&METER_ACKS, &MeterAck { edge, incarnation, second })?)
+}
+
+fn notice_generation(shared: &Shared, report: &MeterReport, ours: u64) {
+    let theirs = report.generation;
+    if theirs > shared.generation_seen.fetch_max(theirs, Ordering::Relaxed) && theirs > ours {
+        let edge = &report.edge.0;
         tracing::warn!(%edge, theirs, %ours, "an edge has a newer plan than the database: going on from it");
     }
-    shared.live.edge(report, now);
-    shared.store.record_meters(region, report).await?;
-    Ok(())
+}
+
+/// A slot is settled once, from what was known by then. What comes after that is kept and shown
+/// with the meters of the contract; to make it good is the operator's decision, so it is told.
+async fn tell_of_late(shared: &Shared, report: &MeterReport) {
+    let slot = shared.config.slot_length.slot_at(report.second.0);
+    let contracts: Vec<_> = report.contracts.iter().map(|meter| meter.contract.0).collect();
+    let settled = shared.book.read(|market| {
+        let is_settled = |contract: &ContractId| {
+            market.settlements_of(*contract).any(|settlement| settlement.slot == slot)
+        };
+        contracts.into_iter().filter(is_settled).collect::<Vec<_>>()
+    });
+    for contract in settled.await {
+        shared.metrics.late_meters.inc();
+        let (edge, second) = (&report.edge.0, report.second);
+        tracing::warn!(%edge, %second, %contract, %slot, "meters came after their slot was settled");
+    }
 }
 
 /// What name servers did: to the live view, to the store.

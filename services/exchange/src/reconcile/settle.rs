@@ -6,7 +6,11 @@ use headroom_market::{Command, DeliveredSecond, Delivery};
 use headroom_units::{ContractId, Slot, Timestamp};
 
 use super::{attempt, next_tick, sleep_until};
-use crate::{ExchangeError, limits::METERS_KEPT, start::Shared};
+use crate::{
+    ExchangeError,
+    limits::{METERS_KEPT, RESENT_METERS_TIME},
+    start::Shared,
+};
 
 const EVERY: Duration = Duration::from_secs(1);
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -31,9 +35,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn reconcile(shared: &Shared, now: Timestamp) -> Result<(), ExchangeError> {
     let over = now.before(shared.config.settle_delay);
+    // Meters that edges kept for an exchange that was away may still be on their way.
+    let early = now < shared.started_at.after(RESENT_METERS_TIME);
+    let waits = |slot| early && shared.config.slot_length.start(slot) < shared.started_at;
     // One that cannot be settled is told, and tried again at the next tick; the others go on.
     let mut failed = Ok(());
-    for (contract, slot) in shared.book.read(|market| market.unsettled(over)).await {
+    let due = shared.book.read(|market| market.unsettled(over)).await;
+    for (contract, slot) in due.into_iter().filter(|(_, slot)| !waits(*slot)) {
         if let Err(error) = settle(shared, contract, slot, now).await {
             tracing::error!(%contract, %slot, %error, "a slot cannot be settled");
             failed = Err(error);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use headroom_bus::subjects::{BUDGETS, METERS, NAME_SERVER_REPORTS, PLAN};
+use headroom_bus::subjects::{BUDGETS, METER_ACKS, METERS, NAME_SERVER_REPORTS, PLAN};
 use headroom_units::{RequestRate, Slot, SlotLength, Timestamp};
 use headroom_wire::{
     ContractMeterMessage, MappingMeter, MeterReport, NameServerReport, OwnMeter, PlanDocument,
@@ -70,6 +70,7 @@ fn entitlement(plan: &PlanDocument, contract: &str) -> Option<Value> {
 fn report(edge: &str, second: Timestamp, contracts: &[(&str, u64)]) -> MeterReport {
     MeterReport {
         edge: Text(edge.parse().unwrap()),
+        incarnation: 1,
         second: Time(second),
         generation: 1,
         budget_sequence: 0,
@@ -147,7 +148,27 @@ fn from_measured_load_to_settlement_and_on_after_a_restart() {
     assert_eq!(totals, [2 * charge, charge / 2, UNITS * PENALTY / 2]);
     let_a_round_pass(&house);
     assert_eq!(house.assert_books_balance(), books, "a slot is settled once");
+    late_meters_are_kept_and_told(&house, id, first, &shop);
     survives_a_restart(&mut house);
+}
+
+/// What comes after the settlement changes nothing of it.
+fn late_meters_are_kept_and_told(house: &House, contract: &str, first: Slot, shop: &str) {
+    let before = house.everything();
+    let mut acks = house.bus.subscribe(&METER_ACKS);
+    let second = house.config.slot_length.start(first);
+    let late = MeterReport { incarnation: 2, ..report("east-1", second, &[(contract, 50)]) };
+    for _ in 0..2 {
+        house.bus.publish(&METERS, &late).unwrap();
+        let ack = house.wait_for("an acknowledgement", acks.next()).unwrap();
+        assert_eq!((ack.incarnation, ack.second.0), (2, second));
+    }
+    let meters = house.get(&format!("/v1/contracts/{contract}/meters"), shop).ok(200);
+    assert_eq!(meters["seconds"][0]["offered"], 3 * 60, "it is kept, once");
+    let_a_round_pass(house);
+    assert_eq!(house.everything(), before);
+    let metrics = house.call("GET", "/metrics").send().body;
+    assert!(metrics.contains("headroom_exchange_late_meters_total 1\n"), "{metrics}");
 }
 
 fn is_in_the_plan(
@@ -200,6 +221,7 @@ fn is_one_tenants(house: &House, contract: &Value, other: &str) {
 /// second.
 fn deliver(house: &House, contract: &str, first: Slot, shop: &str, other: &str) {
     let start = house.config.slot_length.start(first);
+    let mut acks = house.bus.subscribe(&METER_ACKS);
     for passed in 0..4 {
         let second = start.after(SECOND * passed);
         wait_for_second(second);
@@ -207,6 +229,10 @@ fn deliver(house: &House, contract: &str, first: Slot, shop: &str, other: &str) 
         let two = report("east-2", second, &[(contract, if passed < 2 { 50 } else { 0 })]);
         for report in [&one, &two, &one, &report("nobody", second, &[(contract, 9)])] {
             house.bus.publish(&METERS, report).unwrap();
+        }
+        for edge in ["east-1", "east-2", "east-1"] {
+            let ack = house.wait_for("an acknowledgement", acks.next()).unwrap();
+            assert_eq!((ack.edge.0.as_str(), ack.incarnation, ack.second.0), (edge, 1, second));
         }
         if passed == 0 {
             name_server_reports(house, second);

@@ -1,0 +1,343 @@
+//! Stored responses, in the one form they have in memory and on disk.
+//!
+//! The fields of a head are kept encoded in one block with the body behind it: a `HeaderMap` per
+//! object would take more memory than a small body. A hit decodes the block; names that are common
+//! cost nothing, values share the block.
+//!
+//! ```text
+//!  block   field*  body
+//!  field   name (index into COMMON, or OTHER length bytes)  length of value (2 bytes)  value
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use headroom_cache::{ByteRange, Exchange, StoredPolicy, http_date};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{self, AGE, CONTENT_LENGTH, DATE},
+};
+
+/// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
+pub(crate) const TAG_FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("cache-tag"), HeaderName::from_static("surrogate-key")];
+
+/// Names that take one byte. The order is part of the form on disk: add at the end only.
+const COMMON: [HeaderName; 36] = [
+    header::ACCEPT_RANGES,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
+    header::ALT_SVC,
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_SECURITY_POLICY,
+    header::CONTENT_TYPE,
+    DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::LINK,
+    header::LOCATION,
+    header::PRAGMA,
+    header::REFERRER_POLICY,
+    header::RETRY_AFTER,
+    header::SERVER,
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::VARY,
+    header::VIA,
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::X_FRAME_OPTIONS,
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("cache-tag"),
+    HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("timing-allow-origin"),
+];
+/// In place of an index: the name stands there in full.
+const OTHER: u8 = u8::MAX;
+/// Fields the edge adds to a stored head: room for them is made at once.
+const ADDED_FIELDS: usize = 4;
+
+/// A response as it is sent again.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredObject {
+    pub(crate) status: StatusCode,
+    pub(crate) policy: StoredPolicy,
+    /// The newest purge of the site when its fetch began: only later ones concern it.
+    pub(crate) stamp: u64,
+    pub(crate) body: StoredBody,
+    /// How long the body is.
+    pub(crate) length: u64,
+    fields: u16,
+    head: Bytes,
+}
+
+/// Where a body is.
+#[derive(Debug, Clone)]
+pub(crate) enum StoredBody {
+    /// In memory, in one piece.
+    Whole(Bytes),
+    /// In memory, in pieces of [`PIECE`] bytes.
+    Pieces(Box<[Bytes]>),
+    /// On disk alone, in chunks under this number.
+    OnDisk(u64),
+}
+
+/// A part of a body that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// At hand.
+    Bytes(Bytes),
+    /// A range of a chunk on disk.
+    Chunk { number: u64, index: u32, from: usize, to: usize },
+}
+
+impl StoredBody {
+    /// A body that is at hand in one piece.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        if bytes.len() <= SMALL_MAX {
+            return Self::Whole(bytes);
+        }
+        let pieces = (0..bytes.len()).step_by(PIECE);
+        Self::Pieces(pieces.map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect())
+    }
+
+    /// The bytes of one range, which lies within the body.
+    pub(crate) fn slice(&self, range: ByteRange) -> VecDeque<Segment> {
+        let pieces = match self {
+            Self::Whole(bytes) => std::slice::from_ref(bytes),
+            Self::Pieces(pieces) => pieces,
+            Self::OnDisk(number) => return chunks(*number, range),
+        };
+        let (mut begin, mut slices) = (0, VecDeque::new());
+        for piece in pieces {
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if let Some((from, to)) = within(range, begin, length) {
+                slices.push_back(Segment::Bytes(piece.slice(from..to)));
+            }
+            begin += length;
+        }
+        slices
+    }
+}
+
+/// Which part of what begins at `begin` a range takes, if any.
+fn within(range: ByteRange, begin: u64, length: u64) -> Option<(usize, usize)> {
+    let at = |at: u64| usize::try_from(at.clamp(begin, begin + length) - begin).ok();
+    let (from, to) = (at(range.first)?, at(range.last + 1)?);
+    (from < to).then_some((from, to))
+}
+
+/// The chunks a range lies in.
+fn chunks(number: u64, range: ByteRange) -> VecDeque<Segment> {
+    let length = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+    let indices = range.first / length..=range.last / length;
+    let segment = |index: u64| {
+        let (from, to) = within(range, index * length, length)?;
+        Some(Segment::Chunk { number, index: u32::try_from(index).ok()?, from, to })
+    };
+    indices.filter_map(segment).collect()
+}
+
+/// What a stored response is made of.
+pub(crate) struct Parts<'h> {
+    pub(crate) status: StatusCode,
+    /// The origin's, without fields of one hop.
+    pub(crate) headers: &'h HeaderMap,
+    pub(crate) policy: StoredPolicy,
+    pub(crate) times: Exchange,
+    pub(crate) stamp: u64,
+}
+
+impl StoredObject {
+    /// A response whose body is `pieces`; a small one is kept in one block with its head. `None`
+    /// if a field is longer than can be kept.
+    pub(crate) fn new(parts: Parts<'_>, pieces: Vec<Bytes>) -> Option<Self> {
+        let length = pieces.iter().map(Bytes::len).sum::<usize>();
+        let mut block = Vec::with_capacity(encoded_len(parts.headers) + length.min(SMALL_MAX));
+        let fields = encode_head(&parts, Some(length), &mut block)?;
+        let head = block.len();
+        let small = length <= SMALL_MAX;
+        if small {
+            pieces.iter().for_each(|piece| block.extend_from_slice(piece));
+        }
+        block.shrink_to_fit();
+        let block = Bytes::from(block);
+        let body = match small {
+            true => StoredBody::Whole(block.slice(head..)),
+            false => StoredBody::Pieces(repacked(pieces, length)),
+        };
+        let length = u64::try_from(length).ok()?;
+        Some(Self::of(parts, body, length, fields, block.slice(..head)))
+    }
+
+    /// A response whose body of `length` bytes is on disk, in chunks under `number`.
+    pub(crate) fn on_disk(parts: Parts<'_>, number: u64, length: u64) -> Option<Self> {
+        let mut block = Vec::with_capacity(encoded_len(parts.headers));
+        let fields = encode_head(&parts, usize::try_from(length).ok(), &mut block)?;
+        Some(Self::of(parts, StoredBody::OnDisk(number), length, fields, block.into()))
+    }
+
+    /// What [`crate::codec`] has read.
+    pub(crate) fn decoded(
+        status: StatusCode,
+        policy: StoredPolicy,
+        stamp: u64,
+        (fields, head): (u16, Bytes),
+        (length, body): (u64, StoredBody),
+    ) -> Self {
+        Self { status, policy, stamp, body, length, fields, head }
+    }
+
+    /// How many fields the head has, and the head in its stored form.
+    pub(crate) fn encoded_head(&self) -> (u16, &Bytes) {
+        (self.fields, &self.head)
+    }
+
+    /// The same body with a head and terms that a 304 has renewed.
+    pub(crate) fn renewed(&self, parts: Parts<'_>) -> Option<Self> {
+        let mut block = Vec::with_capacity(encoded_len(parts.headers));
+        let fields = encode_head(&parts, usize::try_from(self.length).ok(), &mut block)?;
+        Some(Self::of(parts, self.body.clone(), self.length, fields, block.into()))
+    }
+
+    fn of(parts: Parts<'_>, body: StoredBody, length: u64, fields: u16, head: Bytes) -> Self {
+        let Parts { status, policy, stamp, .. } = parts;
+        Self { status, policy, stamp, body, length, fields, head }
+    }
+
+    /// The head as it was stored.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.decode(|_| true)
+    }
+
+    /// The head as visitors see it, with room for a few fields more.
+    pub(crate) fn shown_headers(&self) -> HeaderMap {
+        self.decode(|name| !TAG_FIELDS.contains(name))
+    }
+
+    fn decode(&self, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(usize::from(self.fields) + ADDED_FIELDS);
+        let mut block = self.head.clone();
+        while let Some((name, value)) = decode_field(&mut block) {
+            if keep(&name) {
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+
+    /// The tags it can be purged by.
+    pub(crate) fn tags(&self) -> Vec<String> {
+        let headers = self.headers();
+        let [cache_tag, surrogate_key] = TAG_FIELDS;
+        let lines = headers.get_all(cache_tag).into_iter().chain(headers.get_all(surrogate_key));
+        let words = lines.filter_map(|line| line.to_str().ok());
+        let words = words.flat_map(|line| line.split([',', ' ', '\t']));
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// About how much memory it takes beside its key.
+    pub(crate) fn weight(&self) -> usize {
+        let body = match &self.body {
+            StoredBody::Whole(body) => body.len(),
+            StoredBody::Pieces(pieces) => {
+                pieces.iter().map(|piece| piece.len() + size_of::<Bytes>()).sum()
+            }
+            StoredBody::OnDisk(_) => 0,
+        };
+        size_of::<Self>() + ALLOCATIONS + self.head.len() + body
+    }
+}
+
+/// The same bytes in pieces of [`PIECE`]: received ones hold on to the whole buffers they came in.
+fn repacked(pieces: Vec<Bytes>, length: usize) -> Box<[Bytes]> {
+    let mut packed = Vec::with_capacity(length.div_ceil(PIECE));
+    let mut filling = Vec::with_capacity(PIECE.min(length));
+    let mut left = length;
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let taken = piece.split_to(piece.len().min(PIECE - filling.len()));
+            filling.extend_from_slice(&taken);
+            left -= taken.len();
+            if filling.len() == PIECE || left == 0 {
+                let next = Vec::with_capacity(PIECE.min(left));
+                packed.push(Bytes::from(std::mem::replace(&mut filling, next)));
+            }
+        }
+    }
+    packed.into_boxed_slice()
+}
+
+/// How long the pieces of a larger body are.
+const PIECE: usize = 256 * 1024;
+/// How long the chunks of a body on disk are. Part of the form on disk.
+pub(crate) const CHUNK: usize = 1024 * 1024;
+/// What the allocator and reference counts add to an object, roughly.
+const ALLOCATIONS: usize = 96;
+/// Bodies up to this long stand in one block with their head.
+const SMALL_MAX: usize = 64 * 1024;
+
+fn encoded_len(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| 4 + name.as_str().len() + value.len()).sum::<usize>() + 64
+}
+
+/// Writes the fields that are kept: without `Age`, with `Date` and the length. Returns how many.
+fn encode_head(parts: &Parts<'_>, length: Option<usize>, block: &mut Vec<u8>) -> Option<u16> {
+    let mut fields = 0;
+    let mut write = |name: &HeaderName, value: &HeaderValue| {
+        fields += 1;
+        encode_field(name, value, block)
+    };
+    for (name, value) in parts.headers {
+        if name != AGE && name != CONTENT_LENGTH {
+            write(name, value)?;
+        }
+    }
+    // RFC 9110 §6.6.1: who stores a response without Date notes when it came.
+    if !parts.headers.contains_key(DATE) {
+        write(&DATE, &http_date(parts.times.received_at))?;
+    }
+    if let Some(length) = length.filter(|_| parts.status != StatusCode::NO_CONTENT) {
+        write(&CONTENT_LENGTH, &length.into())?;
+    }
+    u16::try_from(fields).ok()
+}
+
+fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) -> Option<()> {
+    let common = COMMON.iter().position(|common| common == name);
+    match common.and_then(|index| u8::try_from(index).ok()) {
+        Some(index) => block.put_u8(index),
+        None => {
+            block.put_u8(OTHER);
+            block.put_u16(u16::try_from(name.as_str().len()).ok()?);
+            block.put_slice(name.as_str().as_bytes());
+        }
+    }
+    block.put_u16(u16::try_from(value.len()).ok()?);
+    block.put_slice(value.as_bytes());
+    Some(())
+}
+
+/// Takes the next field from a block; `None` at its end, or where it is not sound.
+fn decode_field(block: &mut Bytes) -> Option<(HeaderName, HeaderValue)> {
+    let name = match block.try_get_u8().ok()? {
+        OTHER => HeaderName::from_bytes(&take_counted(block)?).ok()?,
+        index => COMMON.get(usize::from(index))?.clone(),
+    };
+    let value = HeaderValue::from_maybe_shared(take_counted(block)?).ok()?;
+    Some((name, value))
+}
+
+fn take_counted(block: &mut Bytes) -> Option<Bytes> {
+    let length = usize::from(block.try_get_u16().ok()?);
+    (length <= block.len()).then(|| block.split_to(length))
+}
