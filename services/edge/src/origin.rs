@@ -32,7 +32,6 @@ use std::{
 
 pub(crate) use body::{BodyError, TimedBody};
 use bytes::Bytes;
-pub(crate) use connect::OriginStream;
 use connect::{ConnectError, Connected, Connector, Names};
 use headroom_units::Origin;
 use http::{
@@ -96,7 +95,7 @@ pub(crate) struct Origins {
 struct Failure {
     error: FetchError,
     /// The request, if nothing of it was sent.
-    unsent: Option<Request<UpstreamBody>>,
+    unsent: Option<Box<Request<UpstreamBody>>>,
     /// Whether it speaks against the origin.
     counts: bool,
 }
@@ -187,7 +186,8 @@ impl Origins {
             result = Err(failure.error);
             let gone =
                 matches!(failure.error, FetchError::Unreachable | FetchError::ConnectTimeout);
-            next = failure.unsent.or_else(|| again.filter(|_| gone).map(|again| again()));
+            let unsent = failure.unsent.map(|unsent| *unsent);
+            next = unsent.or_else(|| again.filter(|_| gone).map(|again| again()));
         }
         result
     }
@@ -239,7 +239,7 @@ impl Origins {
         let kept = || if anew { None } else { self.pool.take(key, Instant::now()) };
         while let Some(connection) = kept() {
             match self.send(key, connection, request, head_max).await {
-                Err(Failure { unsent: Some(unsent), .. }) => request = unsent,
+                Err(Failure { unsent: Some(unsent), .. }) => request = *unsent,
                 // What happened to a kept connection says nothing of the origin, but a timeout.
                 Err(failure) => {
                     let counts = failure.error != FetchError::Unreachable && failure.counts;
@@ -252,30 +252,17 @@ impl Origins {
             Ok(connection) => self.send(key, connection, request, head_max).await,
             Err(error) => {
                 tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
-                let error = match error.is_timeout() {
-                    true => FetchError::ConnectTimeout,
-                    false => FetchError::Unreachable,
-                };
-                Err(Failure { error, unsent: Some(request), counts: true })
+                Err(Failure {
+                    error: error.meaning(),
+                    unsent: Some(Box::new(request)),
+                    counts: true,
+                })
             }
         }
-    }
-
-    /// A connection to the first origin that can be reached, for what is no ordinary request.
-    pub(crate) async fn dial(&self, site: &ServedSite) -> Result<OriginStream, FetchError> {
-        for key in self.order(site) {
-            match self.connector.connect(&key.origin, true).await {
-                Ok(connected) => return Ok(connected.stream),
-                Err(error) => {
-                    tracing::debug!(site = %site.id, origin = %key.origin, %error, "not reached");
-                }
-            }
-        }
-        Err(FetchError::Unreachable)
     }
 
     async fn connect(&self, key: &Key) -> Result<Connection, ConnectError> {
-        let connected = self.connector.connect(&key.origin, false).await;
+        let connected = self.connector.connect(&key.origin, true).await;
         if let Err(ConnectError::Denied(address, reason)) = &connected
             && self.pool.health(key).last_failure().is_none()
         {
@@ -315,6 +302,45 @@ impl Origins {
         Ok(Connection::Http1(sender))
     }
 
+    /// The response to a request without a body that may change the protocol (RFC 9110 §7.8), from
+    /// the first origin that can be reached, over an HTTP/1.1 connection of its own.
+    pub(crate) async fn fetch_upgrade(
+        &self,
+        site: &ServedSite,
+        head: UpstreamHead,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let mut result = Err(FetchError::Unreachable);
+        for key in self.order(site) {
+            match self.connector.connect(&key.origin, false).await {
+                Ok(connected) => return self.upgrade_over(connected, head).await,
+                Err(error) => {
+                    tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
+                    self.judge(&key, false, &error);
+                    result = Err(error.meaning());
+                }
+            }
+        }
+        result
+    }
+
+    async fn upgrade_over(
+        &self,
+        connected: Connected,
+        head: UpstreamHead,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let (mut sender, driver) = http1::Builder::new()
+            .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .handshake(TokioIo::new(connected.stream))
+            .await
+            .map_err(|_| FetchError::Unreachable)?;
+        // It ends with the response's content, or when the connection is given to the tunnel.
+        tokio::spawn(driver.with_upgrades());
+        let request = request(head, Either::Left(Empty::new()));
+        let sent = answered(sender.try_send_request(request), Some(self.response_max)).await;
+        sent.map_err(|failure| failure.error)
+    }
+
     async fn send(
         &self,
         key: &Key,
@@ -335,8 +361,10 @@ impl Origins {
                     Ok(request) => answered(sender.try_send_request(request), head_max).await,
                     Err(error) => Err(Failure { error, unsent: None, counts: false }),
                 };
-                let back =
-                    |failure: Failure| Failure { unsent: failure.unsent.map(as_http1), ..failure };
+                let back = |failure: Failure| Failure {
+                    unsent: failure.unsent.map(|unsent| Box::new(as_http1(*unsent))),
+                    ..failure
+                };
                 (response.map_err(back), Some(stream))
             }
         };
@@ -441,7 +469,7 @@ async fn answered(
     match sent {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(mut failed)) => {
-            let unsent = failed.take_message();
+            let unsent = failed.take_message().map(Box::new);
             let error = meaning(&failed.into_error());
             Err(Failure { error, unsent, counts: error != FetchError::Upload })
         }

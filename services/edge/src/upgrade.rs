@@ -12,31 +12,27 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
     request::Parts,
 };
 use http_body::Body as _;
-use http_body_util::Empty;
 use hyper::{
     body::Incoming,
-    client::conn::http1,
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, sleep},
 };
 
 use crate::{
     body::{EdgeBody, Pause, Source, Tally},
     connection::Line,
-    limits,
     metrics::Outcome,
-    origin::{FetchError, OriginStream, TimedBody, UpstreamHead},
+    origin::{FetchError, TimedBody},
     proxy::{Reply, Visit, Worker},
     pulse::Pulse,
     respond,
@@ -90,9 +86,8 @@ impl Worker {
         let mut head = visit.upstream_head(parts, &self.shared.via)?;
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, protocol.clone());
-        let asking = async { ask(self.origins.dial(&visit.site).await?, head).await };
-        let answer = timeout(self.shared.follow_max, asking).await;
-        let mut response = answer.unwrap_or(Err(FetchError::Timeout)).map_err(Refusal::Fetch)?;
+        let answer = self.origins.fetch_upgrade(&visit.site, head).await;
+        let mut response = answer.map_err(Refusal::Fetch)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.ordinary(visit, response));
         }
@@ -131,30 +126,6 @@ impl Worker {
         respond::add_cache_status(response.headers_mut(), "headroom; fwd=request");
         (Outcome::Bypass, response)
     }
-}
-
-/// The response over a connection that is used for nothing else.
-async fn ask(stream: OriginStream, head: UpstreamHead) -> Result<Response<Incoming>, FetchError> {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(limits::HEAD_BYTES_MAX)
-        .max_headers(limits::HEADERS_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| FetchError::Unreachable)?;
-    // It ends with the response's content, or when the connection is given to the tunnel.
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to an origin ended with an error");
-        }
-    });
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.method_mut() = head.method;
-    *request.uri_mut() = Uri::from(head.target);
-    *request.headers_mut() = head.headers;
-    sender.send_request(request).await.map_err(|error| {
-        tracing::debug!(%error, "an origin did not answer");
-        if error.is_parse() { FetchError::Unsound } else { FetchError::Unreachable }
-    })
 }
 
 impl Tunnel {

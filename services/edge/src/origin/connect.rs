@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    deny,
+    FetchError, deny,
     tls::{OriginTls, TlsStream},
 };
 use crate::limits;
@@ -45,9 +45,14 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// True if the time ran out.
-    pub(super) fn is_timeout(&self) -> bool {
-        matches!(self, Self::ResolveTimeout | Self::ConnectTimeout | Self::TlsTimeout)
+    /// What it means for the visitor.
+    pub(super) fn meaning(&self) -> FetchError {
+        match self {
+            Self::ResolveTimeout | Self::ConnectTimeout | Self::TlsTimeout => {
+                FetchError::ConnectTimeout
+            }
+            _ => FetchError::Unreachable,
+        }
     }
 }
 
@@ -88,11 +93,11 @@ pub(crate) struct Connected {
 }
 
 impl Connector {
-    /// A new connection to `origin`; one that speaks HTTP/1.1 if it is `http1_only`.
-    pub(crate) async fn connect(
+    /// A new connection to `origin`. HTTP/2 is offered if it is `wanted`.
+    pub(super) async fn connect(
         &self,
         origin: &Origin,
-        http1_only: bool,
+        wanted: bool,
     ) -> Result<Connected, ConnectError> {
         let addresses = self.resolve(origin).await?;
         let stream = self.dial(&addresses).await?;
@@ -101,8 +106,8 @@ impl Connector {
         let (way, h2) = match origin.scheme {
             Scheme::Http => (Way::Plain(stream), false),
             Scheme::Https => {
-                let shaking = self.tls.handshake(&origin.host, stream, http1_only);
-                let shaken = timeout(self.step_max, shaking).await;
+                let shaken = self.tls.handshake(&origin.host, stream, wanted);
+                let shaken = timeout(self.step_max, shaken).await;
                 let (stream, h2) =
                     shaken.map_err(|_| ConnectError::TlsTimeout)?.map_err(ConnectError::Tls)?;
                 (Way::Tls(stream), h2)
@@ -302,7 +307,7 @@ mod tests {
     }
 
     async fn refusal(connector: &Connector, origin: &str) -> String {
-        match connector.connect(&origin.parse().unwrap(), false).await {
+        match connector.connect(&origin.parse().unwrap(), true).await {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{origin} is connected"),
         }
@@ -340,10 +345,10 @@ mod tests {
         let origin = format!("http://origin.shop.example:{port}").parse().unwrap();
         // Nobody is at 127.0.0.9, so that the second address of the name answers.
         let mut connector = connector(&[("origin.shop.example", &["127.0.0.9", "127.0.0.1"])]);
-        let denied = connector.connect(&origin, false).await;
+        let denied = connector.connect(&origin, true).await;
         assert!(matches!(denied, Err(ConnectError::Denied(..))));
         connector.allow_private = true;
-        assert!(connector.connect(&origin, false).await.is_ok());
+        assert!(connector.connect(&origin, true).await.is_ok());
         connector.allow_private = false;
         connector.names = Names::Given(BTreeMap::from([(
             "origin.shop.example".to_owned(),
@@ -381,7 +386,7 @@ mod tests {
         let origin = socket.local_addr().unwrap().as_socket().unwrap().into();
         let mut queued = Vec::new();
         for _ in 0..64 {
-            match connector.connect(&origin, false).await {
+            match connector.connect(&origin, true).await {
                 Ok(connected) => queued.push(connected),
                 Err(ConnectError::ConnectTimeout) => return,
                 Err(error) => panic!("{error}"),
@@ -397,7 +402,7 @@ mod tests {
         connector.allow_private = true;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = listener.local_addr().unwrap().into();
-        let mut connected = connector.connect(&origin, false).await.ok().unwrap();
+        let mut connected = connector.connect(&origin, true).await.ok().unwrap();
         let _peer = listener.accept().await.unwrap();
         let much = vec![0; 64 * 1024 * 1024];
         let error = connected.stream.write_all(&much).await.unwrap_err();

@@ -20,9 +20,8 @@ const HTTP_11: &[u8] = b"http/1.1";
 /// TLS towards origins: the roots of trust, and sessions to resume. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct OriginTls {
-    connector: TlsConnector,
-    /// Offers HTTP/1.1 alone: for what HTTP/2 cannot do.
     http1: TlsConnector,
+    any: TlsConnector,
 }
 
 impl std::fmt::Debug for OriginTls {
@@ -53,19 +52,19 @@ impl OriginTls {
             .with_safe_default_protocol_versions()
             .map_err(|error| EdgeError::Config { key: "TLS", reason: error.to_string() })?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![HTTP_11.to_vec()];
+        let http1 = TlsConnector::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![H2.to_vec(), HTTP_11.to_vec()];
-        let mut http1 = config.clone();
-        http1.alpn_protocols = vec![HTTP_11.to_vec()];
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self { connector, http1: TlsConnector::from(Arc::new(http1)) })
+        Ok(Self { http1, any: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Shakes hands over `stream` with who can prove to be `host`. True if HTTP/2 was agreed on.
+    /// Shakes hands over `stream` with who can prove to be `host`. True if HTTP/2 was agreed on,
+    /// which is offered if it is `wanted`.
     pub(super) async fn handshake(
         &self,
         host: &OriginHost,
         stream: TcpStream,
-        http1_only: bool,
+        wanted: bool,
     ) -> std::io::Result<(Box<TlsStream<TcpStream>>, bool)> {
         let name = match host {
             OriginHost::Name(name) => {
@@ -73,7 +72,7 @@ impl OriginTls {
             }
             OriginHost::Address(address) => ServerName::from(*address),
         };
-        let connector = if http1_only { &self.http1 } else { &self.connector };
+        let connector = if wanted { &self.any } else { &self.http1 };
         let stream = connector.connect(name, stream).await?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         Ok((Box::new(stream), h2))
