@@ -9,7 +9,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const STEPS: [(i64, &str, &str); 2] = [
+const STEPS: [(i64, &str, &str); 3] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "purges", include_str!("../migrations/0002_purges.sql")),
     (3, "meter reports", include_str!("../migrations/0003_meter_reports.sql")),

@@ -378,9 +378,11 @@ impl<'r> Section<'r> {
                 Err(refusal) => refusal,
             },
             // As text it may be fine, or its unit is missing: the refusal of the text says that.
-            Value::Integer(_) | Value::Other => parse(&node.raw).err().unwrap_or_else(|| {
-                Refusal::new("it is not in quotes", format!("\"{}\"", node.raw))
-            }),
+            Value::Integer(_) | Value::Truth(_) | Value::Other => {
+                parse(&node.raw).err().unwrap_or_else(|| {
+                    Refusal::new("it is not in quotes", format!("\"{}\"", node.raw))
+                })
+            }
             Value::List(_) | Value::Table(_) => Refusal {
                 reason: format!("it is {}, not a text", node.kind()),
                 accepted: parse("").err().and_then(|refusal| refusal.accepted),

@@ -116,6 +116,25 @@ fn an_empty_file_is_told_what_is_needed() {
     );
 }
 
+#[test]
+fn origins_may_be_private_only_if_it_is_said() {
+    let edge = |section: &str| {
+        let config = Config::parse(&format!("{MINIMAL}{section}"), Path::new("/base")).unwrap();
+        let edge = config.edge(&"east-1".parse().unwrap()).unwrap();
+        (edge.allow_private_origins, edge.origin_ca_file.clone())
+    };
+    assert_eq!(edge(""), (false, None));
+    let said = "[edge]\nallow_private_origins = true\norigin_ca_file = \"roots.pem\"\n";
+    assert_eq!(edge(said), (true, Some(PathBuf::from("/base/roots.pem"))));
+    check_mistakes(
+        &format!("{MINIMAL}[edge]\nallow_private_origins = \"yes\"\n"),
+        expect![[r#"
+            the configuration has a mistake:
+              line 15: edge.allow_private_origins = "yes": it is a text; accepted is true or false
+        "#]],
+    );
+}
+
 const MANY_MISTAKES: &str = r#"
 networks = 1
 [network]

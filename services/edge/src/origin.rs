@@ -96,7 +96,7 @@ pub(crate) struct Origins {
 struct Failure {
     error: FetchError,
     /// The request, if nothing of it was sent.
-    unsent: Option<Request<UpstreamBody>>,
+    unsent: Option<Box<Request<UpstreamBody>>>,
     /// Whether it speaks against the origin.
     counts: bool,
 }
@@ -187,7 +187,8 @@ impl Origins {
             result = Err(failure.error);
             let gone =
                 matches!(failure.error, FetchError::Unreachable | FetchError::ConnectTimeout);
-            next = failure.unsent.or_else(|| again.filter(|_| gone).map(|again| again()));
+            let unsent = failure.unsent.map(|unsent| *unsent);
+            next = unsent.or_else(|| again.filter(|_| gone).map(|again| again()));
         }
         result
     }
@@ -239,7 +240,7 @@ impl Origins {
         let kept = || if anew { None } else { self.pool.take(key, Instant::now()) };
         while let Some(connection) = kept() {
             match self.send(key, connection, request, head_max).await {
-                Err(Failure { unsent: Some(unsent), .. }) => request = unsent,
+                Err(Failure { unsent: Some(unsent), .. }) => request = *unsent,
                 // What happened to a kept connection says nothing of the origin, but a timeout.
                 Err(failure) => {
                     let counts = failure.error != FetchError::Unreachable && failure.counts;
@@ -256,7 +257,7 @@ impl Origins {
                     true => FetchError::ConnectTimeout,
                     false => FetchError::Unreachable,
                 };
-                Err(Failure { error, unsent: Some(request), counts: true })
+                Err(Failure { error, unsent: Some(Box::new(request)), counts: true })
             }
         }
     }
@@ -335,8 +336,10 @@ impl Origins {
                     Ok(request) => answered(sender.try_send_request(request), head_max).await,
                     Err(error) => Err(Failure { error, unsent: None, counts: false }),
                 };
-                let back =
-                    |failure: Failure| Failure { unsent: failure.unsent.map(as_http1), ..failure };
+                let back = |failure: Failure| Failure {
+                    unsent: failure.unsent.map(|unsent| Box::new(as_http1(*unsent))),
+                    ..failure
+                };
                 (response.map_err(back), Some(stream))
             }
         };
@@ -441,7 +444,7 @@ async fn answered(
     match sent {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(mut failed)) => {
-            let unsent = failed.take_message();
+            let unsent = failed.take_message().map(Box::new);
             let error = meaning(&failed.into_error());
             Err(Failure { error, unsent, counts: error != FetchError::Upload })
         }
