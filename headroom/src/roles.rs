@@ -212,13 +212,14 @@ impl Network {
     /// If a role failed, or signals cannot be had.
     pub async fn run_until_signal(mut self) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
+        let handed_over = handed_over(self.handed_over.clone());
         let result = tokio::select! {
             error = self.failed() => Err(error),
             name = signals.next() => {
                 tracing::info!(signal = name, "stopping");
                 Ok(())
             }
-            () = handed_over(self.handed_over.clone()) => {
+            () = handed_over => {
                 tracing::info!("another process serves now: stopping");
                 Ok(())
             }

@@ -34,6 +34,7 @@ struct EdgeSettings {
     port: u16,
     threads: usize,
     cache_bytes: Bytes,
+    cache_disk_bytes: Bytes,
     object_bytes_max: Bytes,
     origin_connect_timeout: Duration,
     origin_response_timeout: Duration,
@@ -70,6 +71,9 @@ impl Serving {
                 listen: sockets(&region.addresses, self.edge.port),
                 threads: self.edge.threads,
                 cache_bytes: self.edge.cache_bytes,
+                cache_directory: (self.edge.cache_disk_bytes.count() > 0)
+                    .then(|| data_dir.join("edges").join(id.as_str()).join("cache")),
+                cache_disk_bytes: self.edge.cache_disk_bytes,
                 burst: control.burst,
                 origin_connect_timeout: self.edge.origin_connect_timeout,
                 origin_response_timeout: self.edge.origin_response_timeout,
@@ -133,6 +137,8 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     let threads = section.count_or("threads", "cores", limits::THREADS);
     let cache = limits::CACHE_BYTES_MIN..=limits::CACHE_BYTES_MAX;
     let cache_size = section.optional("cache_size", "256 MiB", values::bytes(cache));
+    let disk = 0..=limits::CACHE_BYTES_MAX;
+    let disk_size = section.optional("cache_disk_size", "0 B", values::bytes(disk));
     let object = limits::OBJECT_BYTES_MIN..=limits::CACHE_BYTES_MAX;
     let object_max = section.optional("object_max", "16 MiB", values::bytes(object));
     if let (Some(object), Some(cache)) = (&object_max, &cache_size)
@@ -156,6 +162,7 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
         port: port?,
         threads: threads?.map_or_else(cores, |count| usize::try_from(count).unwrap_or(1)),
         cache_bytes: cache_size?.value,
+        cache_disk_bytes: disk_size?.value,
         object_bytes_max: object_max?.value,
         origin_connect_timeout: origin_connect_timeout?.value,
         origin_response_timeout: origin_response_timeout?.value,

@@ -50,7 +50,8 @@ async fn a_fill_that_is_cut_off_is_so_for_who_read_along_and_for_nobody_after() 
     let world = World::before(&origin).await;
     let answers = crowd(&world, 20).await;
     for answer in &answers {
-        let (cut_off, served) = (!answer.whole && answer.body == "hel", answer.body == "hello");
+        let cut_off = !answer.whole && "hel".starts_with(&answer.body);
+        let served = answer.body == "hello";
         assert!(cut_off || served, "{answer:?}");
     }
     assert_eq!(world.get(OWN, "/a").await.body, "hello");
