@@ -18,7 +18,11 @@
 //! read after the start: remove a key that must not be read again.
 //! Every head and every value has a checksum that also covers where it stands, and the whole key is
 //! compared: what is half written, damaged or of another key is a miss. Where removals may be
-//! among what is damaged, everything older is forgotten.
+//! among what is damaged, everything older is forgotten; each log tells where the removals of the
+//! one before end, so that this holds for what is cut off as well. One case looks like a kill and
+//! is taken for one: the newest log whose table of contents is not there or damaged, and whose end,
+//! from a record on, is cut off or all zeros. The same goes for the newest log if both of its files
+//! are gone. Then what its lost removals removed may be read again.
 
 mod index;
 mod record;
@@ -203,16 +207,18 @@ struct Read {
 }
 
 impl Disk {
-    /// Opens the directory, which is created if need be. Blocks while it reads what is there.
-    ///
-    /// # Errors
-    /// If the directory cannot be used or another process uses it. Damaged files are no reason:
-    /// what they held is forgotten, and the log says so.
+    /// [`Self::open_within`] no time at all.
+    #[cfg(test)]
     pub(crate) fn open(config: &DiskConfig) -> Result<Self, EdgeError> {
         Self::open_within(config, Duration::ZERO)
     }
 
-    /// The same, but waits so long for another process to leave the directory.
+    /// Opens the directory, which is created if need be. Waits so long for another process to
+    /// leave it, and blocks while it reads what is there.
+    ///
+    /// # Errors
+    /// If the directory cannot be used or another process uses it. Damaged files are no reason:
+    /// what they held is forgotten, and the log says so.
     pub(crate) fn open_within(config: &DiskConfig, patience: Duration) -> Result<Self, EdgeError> {
         if config.bytes < limits::DISK_BYTES_MIN {
             let reason = format!("it is less than {} bytes", limits::DISK_BYTES_MIN);
@@ -347,14 +353,6 @@ impl Disk {
             }
         };
         self.shared.index.remove(hash, |_| true, tell);
-    }
-
-    /// Removes everything.
-    pub(crate) fn clear(&self) {
-        self.shared.index.retain(|_| false);
-        if self.commands.send(Command::Clear).is_err() {
-            self.shared.complaints.tell("clear", &"it is closed");
-        }
     }
 
     /// Writes what is queued and leaves the directory to others, within a limited time; blocks

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! log    head of file (32)  record  record  ...          each record begins at a multiple of 16
+//! head   magic 8 │ seed 8 │ number 4 │ where the removals of the log before end 4 │ sum 8
 //! record hash 8 │ key length 4 │ value length 4 │ sum of key and value 8 │ sum of the head 8
 //!        key, value, zeros up to the multiple of 16      a removal has neither, and this length
 //! ```
@@ -108,20 +109,29 @@ pub(super) fn starts(bytes: usize) -> impl Iterator<Item = usize> {
 }
 
 /// The head of a log.
-pub(super) fn log_head(seed: u64, segment: u32) -> [u8; HEAD_BYTES] {
-    let mut bytes = [0; HEAD_BYTES];
-    bytes[..8].copy_from_slice(&LOG_MAGIC);
-    bytes[8..16].copy_from_slice(&seed.to_le_bytes());
-    bytes[16..20].copy_from_slice(&segment.to_le_bytes());
-    let check = sum(seed, &bytes[..24]);
-    bytes[24..].copy_from_slice(&check.to_le_bytes());
-    bytes
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogHead {
+    pub(super) seed: u64,
+    /// Where the last removal in the log before ends: if that log ends earlier, removals are lost.
+    pub(super) removals_before: u32,
 }
 
-/// The seed that the head of this log names.
-pub(super) fn log_seed(bytes: &[u8; HEAD_BYTES], segment: u32) -> Option<u64> {
-    let seed = u64_at(bytes, 8);
-    (log_head(seed, segment) == *bytes).then_some(seed)
+impl LogHead {
+    pub(super) fn encode(self, segment: u32) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..8].copy_from_slice(&LOG_MAGIC);
+        bytes[8..16].copy_from_slice(&self.seed.to_le_bytes());
+        bytes[16..20].copy_from_slice(&segment.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.removals_before.to_le_bytes());
+        let check = sum(self.seed, &bytes[..24]);
+        bytes[24..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; HEAD_BYTES], segment: u32) -> Option<Self> {
+        let head = Self { seed: u64_at(bytes, 8), removals_before: u32_at(bytes, 20) };
+        (head.encode(segment) == *bytes).then_some(head)
+    }
 }
 
 /// What one record of a log is about; `bytes` is zero for a removal.
@@ -131,6 +141,13 @@ pub(super) struct Row {
     pub(super) offset: u32,
     /// Head, key and value.
     pub(super) bytes: u32,
+}
+
+/// Where the last removal among `rows` ends; zero without one.
+pub(super) fn removals_end(rows: &[Row]) -> u32 {
+    let last = rows.iter().rev().find(|row| row.bytes == 0);
+    let head = u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX);
+    last.map_or(0, |row| row.offset.saturating_add(head))
 }
 
 /// The table of contents of a finished log, so that a start need not read the log.
@@ -229,10 +246,26 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_a_log_names_its_seed() {
-        let bytes = log_head(7, 3);
-        assert_eq!(log_seed(&bytes, 3), Some(7));
-        assert_eq!(log_seed(&bytes, 4), None);
-        assert_eq!(log_seed(&[0; HEAD_BYTES], 3), None);
+    fn the_head_of_a_log_is_read_only_if_it_is_whole() {
+        let head = LogHead { seed: 7, removals_before: 48 };
+        let bytes = head.encode(3);
+        assert_eq!(LogHead::decode(&bytes, 3), Some(head));
+        assert_eq!(LogHead::decode(&bytes, 4), None);
+        assert_eq!(LogHead::decode(&[0; HEAD_BYTES], 3), None);
+        for byte in 0..HEAD_BYTES {
+            let mut flipped = bytes;
+            flipped[byte] ^= 0x10;
+            assert_eq!(LogHead::decode(&flipped, 3), None, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn the_last_removal_is_known() {
+        let (put, removal) =
+            (Row { hash: 1, offset: 32, bytes: 40 }, |offset| Row { hash: 1, offset, bytes: 0 });
+        assert_eq!(removals_end(&[]), 0);
+        assert_eq!(removals_end(&[put]), 0);
+        assert_eq!(removals_end(&[put, removal(80), removal(112)]), 144);
+        assert_eq!(removals_end(&[removal(80), Row { offset: 112, ..put }]), 112);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     index::{Index, Spot},
-    record::{self, HEAD_BYTES, Head, Place, Row, to_usize},
+    record::{self, HEAD_BYTES, Head, LogHead, Place, Row, to_usize},
 };
 use crate::limits;
 
@@ -33,6 +33,8 @@ pub(super) struct Segment {
     pub(super) number: u32,
     /// Of its files.
     pub(super) bytes: u64,
+    /// Where its last removal ends.
+    pub(super) removals_end: u32,
     pub(super) file: Arc<File>,
 }
 
@@ -55,13 +57,14 @@ impl Directory {
     }
 
     /// A new log, whose room is reserved as far as the file system can: a disk that is full shows
-    /// here and not amid a record.
-    pub(super) fn create(&self, seed: u64, segment: u32, bytes: u64) -> io::Result<File> {
+    /// here and not amid a record. Its head is durable: without it, a start would forget all.
+    pub(super) fn create(&self, head: LogHead, segment: u32, bytes: u64) -> io::Result<File> {
         let path = self.path(segment, Kind::Log);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
         let filled = reserve(&file, bytes)
-            .and_then(|()| file.write_all_at(&record::log_head(seed, segment), 0))
+            .and_then(|()| file.write_all_at(&head.encode(segment), 0))
+            .and_then(|()| file.sync_data())
             .and_then(|()| self.sync());
         if filled.is_err() {
             drop(fs::remove_file(&path));
@@ -84,7 +87,8 @@ impl Directory {
         if written.is_err() {
             drop(fs::remove_file(&path));
         }
-        (Segment { number, bytes: u64::from(end) + length(&table), file }, written)
+        let bytes = u64::from(end) + length(&table);
+        (Segment { number, bytes, removals_end: record::removals_end(rows), file }, written)
     }
 
     /// The rows of a segment, if its table is whole.
@@ -114,15 +118,28 @@ impl Directory {
         Ok(numbers)
     }
 
+    /// The head of a log, if it is whole.
+    fn head(&self, segment: u32) -> Option<LogHead> {
+        let mut head = [0; HEAD_BYTES];
+        let file = File::open(self.path(segment, Kind::Log)).ok()?;
+        file.read_exact_at(&mut head, 0).ok()?;
+        LogHead::decode(&head, segment)
+    }
+
     /// The seed by which this log was written, from one of its two files.
     fn seed(&self, segment: u32) -> Option<u64> {
-        let from_log = || {
-            let mut head = [0; HEAD_BYTES];
-            let file = File::open(self.path(segment, Kind::Log)).ok()?;
-            file.read_exact_at(&mut head, 0).ok()?;
-            record::log_seed(&head, segment)
-        };
+        let from_log = || self.head(segment).map(|head| head.seed);
         self.rows(segment).map(|(seed, _)| seed).or_else(from_log)
+    }
+
+    /// How far a log reaches at least, for all that is known: the next one tells where its
+    /// removals end. Nothing tells of the newest.
+    fn least_end(&self, seed: u64, segment: u32, newest: u32) -> u32 {
+        if segment >= newest {
+            return 0;
+        }
+        let next = segment.checked_add(1).and_then(|next| self.head(next));
+        next.filter(|next| next.seed == seed).map_or(u32::MAX, |next| next.removals_before)
     }
 }
 
@@ -159,13 +176,15 @@ pub(super) fn recover(
     let numbers = directory.numbers()?;
     let seed = numbers.iter().rev().find_map(|number| directory.seed(*number));
     let seed = seed.unwrap_or(fresh_seed);
+    let newest = numbers.last().copied().unwrap_or(0);
     let mut recovered = Recovered { seed, segments: Vec::new(), damages: Vec::new() };
     for number in numbers {
         let before = recovered.segments.last();
         if before.is_some_and(|before| before.number.checked_add(1) != Some(number)) {
             recovered.forget(directory, index, format!("a log is missing before {number}"));
         }
-        match read_segment(directory, seed, number, index, &mut recovered) {
+        let least_end = || directory.least_end(seed, number, newest);
+        match read_segment(directory, (seed, number), least_end, index, &mut recovered) {
             Ok(Some(segment)) => recovered.segments.push(segment),
             Ok(None) => directory.delete(number)?,
             Err(error) => {
@@ -193,8 +212,8 @@ impl Recovered {
 /// One segment, from its table of contents or else from its log; `None` if it has no record.
 fn read_segment(
     directory: &Directory,
-    seed: u64,
-    number: u32,
+    (seed, number): (u64, u32),
+    least_end: impl FnOnce() -> u32,
     index: &Index,
     recovered: &mut Recovered,
 ) -> io::Result<Option<Segment>> {
@@ -207,11 +226,17 @@ fn read_segment(
         rows.iter().for_each(|row| index.replay(row.hash, spot(row)));
         let table = fs::metadata(directory.path(number, Kind::Table))?.len();
         let bytes = file.metadata()?.len() + table;
-        return Ok(Some(Segment { number, bytes, file }));
+        let removals_end = record::removals_end(&rows);
+        return Ok(Some(Segment { number, bytes, removals_end, file }));
     }
-    let scanned = scan(&file, seed, number)?;
+    let mut scanned = scan(&file, seed, number)?;
+    if scanned.end < least_end() {
+        // Removals are missing at the end.
+        scanned.rows.clear();
+        scanned.damaged = Some(scanned.end);
+    }
     if let Some(offset) = scanned.damaged {
-        recovered.forget(directory, index, format!("log {number} before byte {offset}"));
+        recovered.forget(directory, index, format!("log {number} at byte {offset}"));
     }
     scanned.rows.iter().for_each(|row| index.replay(row.hash, spot(row)));
     if scanned.rows.is_empty() {
@@ -233,7 +258,7 @@ fn scan(file: &File, seed: u64, number: u32) -> io::Result<Scanned> {
     let length = u32::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut head = [0; HEAD_BYTES];
     file.read_exact_at(&mut head, 0)?;
-    if record::log_seed(&head, number) != Some(seed) {
+    if LogHead::decode(&head, number).is_none_or(|head| head.seed != seed) {
         return Err(io::Error::other("its head is damaged"));
     }
     let start = u32::try_from(HEAD_BYTES).map_err(io::Error::other)?;

@@ -16,7 +16,7 @@ use std::{
 use super::{
     Shared,
     index::{Entry, Queued, Spot},
-    record::{HEAD_BYTES, Head, Place, Row, padded},
+    record::{HEAD_BYTES, Head, LogHead, Place, Row, padded},
     segment::{Directory, Segment, end_of},
 };
 use crate::limits;
@@ -26,7 +26,6 @@ use crate::limits;
 pub(super) enum Command {
     Write(Arc<Queued>),
     Remove(u64),
-    Clear,
     /// Ends the log and the thread, and tells.
     Close(SyncSender<()>),
 }
@@ -121,7 +120,6 @@ impl Writer {
                 }
             }
             Command::Remove(hash) => self.append(hash, None),
-            Command::Clear => self.delete_all(),
             Command::Close(_) => {}
         }
     }
@@ -287,7 +285,9 @@ impl Writer {
         self.make_room(bytes);
         let last = self.sealed.back().map_or(Some(0), |segment| segment.number.checked_add(1));
         let Some(number) = last else { return self.delete_all() };
-        let mut created = self.directory.create(self.seed, number, bytes);
+        let removals_before = self.sealed.back().map_or(0, |before| before.removals_end);
+        let head = LogHead { seed: self.seed, removals_before };
+        let mut created = self.directory.create(head, number, bytes);
         if let Err(error) = &created
             && matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             && !self.sealed.is_empty()
@@ -301,7 +301,7 @@ impl Writer {
                 freed += oldest;
                 self.delete_oldest();
             }
-            created = self.directory.create(self.seed, number, bytes);
+            created = self.directory.create(head, number, bytes);
         }
         match created {
             Ok(file) => {
