@@ -124,6 +124,9 @@ impl Control {
         let metrics = &self.shared.metrics;
         metrics.cache_objects.set(shown(self.shared.cache.objects()));
         metrics.cache_bytes.set(shown(self.shared.cache.bytes()));
+        if let Some(disk) = self.shared.cache.disk() {
+            metrics.show_disk(disk);
+        }
     }
 
     async fn take_plan(&mut self, plan: Plan) {

@@ -1,6 +1,6 @@
 //! What the edge shows to Prometheus.
 
-use std::array;
+use std::{array, sync::atomic::Ordering};
 
 use headroom_units::EdgeId;
 use prometheus_client::{
@@ -8,7 +8,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::visitors::Full;
+use crate::{
+    disk::{Disk, DiskCounts},
+    visitors::Full,
+};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -27,6 +30,7 @@ pub struct Metrics {
     origins_denied: Family<Labels, Counter>,
     cache_objects: Family<Labels, Gauge>,
     cache_bytes: Family<Labels, Gauge>,
+    disk: DiskMetrics,
     generation: Family<Labels, Gauge>,
     budget_sequence: Family<Labels, Gauge>,
     draining: Family<Labels, Gauge>,
@@ -81,6 +85,7 @@ impl Metrics {
             Unit::Bytes,
             metrics.cache_bytes.clone(),
         );
+        metrics.disk.register(edge);
         edge.register("plan_generation", "The plan in force", metrics.generation.clone());
         edge.register("budget_sequence", "The budgets in force", metrics.budget_sequence.clone());
         edge.register(
@@ -130,11 +135,57 @@ impl Metrics {
             origins_denied: self.origins_denied.get_or_create(&base).clone(),
             cache_objects: self.cache_objects.get_or_create(&base).clone(),
             cache_bytes: self.cache_bytes.get_or_create(&base).clone(),
+            disk: self.disk.clone(),
             generation: self.generation.get_or_create(&base).clone(),
             budget_sequence: self.budget_sequence.get_or_create(&base).clone(),
             draining: self.draining.get_or_create(&base).clone(),
             meters_dropped: self.meters_dropped.get_or_create(&base).clone(),
             access_log_dropped: self.access_log_dropped.get_or_create(&base).clone(),
+            base,
+        }
+    }
+}
+
+/// A number of [`DiskCounts`]: its name, what it is, and how to get it.
+type DiskCount = (&'static str, &'static str, fn(&DiskCounts) -> u64);
+
+const DISK_COUNTS: [DiskCount; 9] = [
+    ("disk_gets", "Values asked of the disk tier", |counts| counts.gets),
+    ("disk_hits", "Values the disk tier had", |counts| counts.hits),
+    ("disk_puts", "Values the disk tier took", |counts| counts.puts),
+    ("disk_refused", "Values the disk tier did not take", |counts| counts.refused),
+    ("disk_lost", "Values the disk tier took and could not write", |counts| counts.lost),
+    ("disk_removals", "Values removed from the disk tier", |counts| counts.removals),
+    ("disk_corrupt", "Damaged values found in the disk tier", |counts| counts.corrupt),
+    ("disk_read_errors", "Reads of the disk tier that failed", |counts| counts.read_errors),
+    ("disk_write_errors", "Writes of the disk tier that failed", |counts| counts.write_errors),
+];
+
+/// The metrics of the disk tier; an edge without one has none.
+#[derive(Debug, Clone, Default)]
+struct DiskMetrics {
+    entries: Family<Labels, Gauge>,
+    bytes: Family<Labels, Gauge>,
+    counts: [Family<Labels, Counter>; DISK_COUNTS.len()],
+}
+
+impl DiskMetrics {
+    fn register(&self, edge: &mut Registry) {
+        edge.register("disk_entries", "Values in the disk tier", self.entries.clone());
+        let bytes = self.bytes.clone();
+        edge.register_with_unit("disk", "Size of the files of the disk tier", Unit::Bytes, bytes);
+        for ((name, help, _), family) in DISK_COUNTS.iter().zip(&self.counts) {
+            edge.register(*name, *help, family.clone());
+        }
+    }
+
+    fn show(&self, labels: &Labels, disk: &Disk) {
+        let entries = i64::try_from(disk.entries()).unwrap_or(i64::MAX);
+        self.entries.get_or_create(labels).set(entries);
+        self.bytes.get_or_create(labels).set(shown(disk.bytes()));
+        let counts = disk.counts();
+        for ((.., number), family) in DISK_COUNTS.iter().zip(&self.counts) {
+            family.get_or_create(labels).inner().store(number(&counts), Ordering::Relaxed);
         }
     }
 }
@@ -220,11 +271,14 @@ pub(crate) struct EdgeMetrics {
     pub(crate) origins_denied: Counter,
     pub(crate) cache_objects: Gauge,
     pub(crate) cache_bytes: Gauge,
+    disk: DiskMetrics,
     pub(crate) generation: Gauge,
     pub(crate) budget_sequence: Gauge,
     pub(crate) draining: Gauge,
     pub(crate) meters_dropped: Counter,
     pub(crate) access_log_dropped: Counter,
+    /// The labels of this edge.
+    base: Labels,
 }
 
 impl EdgeMetrics {
@@ -234,6 +288,10 @@ impl EdgeMetrics {
 
     pub(crate) fn count_certificates(&self, count: usize) {
         self.certificates.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn show_disk(&self, disk: &Disk) {
+        self.disk.show(&self.base, disk);
     }
 
     pub(crate) fn connection_refused(&self, full: Full) {
@@ -252,6 +310,36 @@ pub(crate) fn shown(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::DiskConfig;
+
+    #[test]
+    fn an_edge_shows_its_disk_tier_if_it_has_one() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let directory = tempfile::TempDir::new().unwrap();
+        let config = DiskConfig { directory: directory.path().to_owned(), bytes: 16 << 20 };
+        let disk = Disk::open(&config).unwrap();
+        assert!(disk.put(b"key".to_vec(), b"value".to_vec().into()));
+        let east = metrics.of(&"east-1".parse().unwrap());
+        metrics.of(&"east-2".parse().unwrap());
+        east.show_disk(&disk);
+        disk.remove(b"key");
+        disk.close();
+        east.show_disk(&disk);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "entries{edge=\"east-1\"} 0".to_owned(),
+            format!("bytes{{edge=\"east-1\"}} {}", disk.bytes()),
+            "puts_total{edge=\"east-1\"} 1".to_owned(),
+            "removals_total{edge=\"east-1\"} 1".to_owned(),
+            "gets_total{edge=\"east-1\"} 0".to_owned(),
+        ] {
+            assert!(text.contains(&format!("\nheadroom_edge_disk_{line}\n")), "{line}: {text}");
+        }
+        assert!(disk.bytes() > 0);
+        assert!(!text.lines().any(|line| line.contains("disk_") && line.contains("east-2")));
+    }
 
     #[test]
     fn two_edges_share_each_name() {

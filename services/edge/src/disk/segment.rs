@@ -242,6 +242,8 @@ fn read_segment(
     if scanned.rows.is_empty() {
         return Ok(None);
     }
+    // What a killed process removed is to outlive a loss of power from now on.
+    file.sync_data()?;
     let (segment, _) = directory.seal((seed, number), file, scanned.end, &scanned.rows);
     Ok(Some(segment))
 }
