@@ -187,9 +187,8 @@ async fn answer(
     let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return false };
     let listeners = Arc::new(listeners);
     loop {
-        let accepted = match stop.run_until_cancelled(listener.accept()).await {
-            None => return false,
-            Some(accepted) => accepted,
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else {
+            return false;
         };
         let (edge, listeners) = (edge.clone(), Arc::clone(&listeners));
         let conversed = async {
