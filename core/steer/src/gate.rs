@@ -4,22 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use headroom_units::{BitRate, ContractId, RequestRate, Timestamp};
 
-use crate::{Allowance, Bucket, Entitlement, share};
+use crate::{Allowance, Bucket, Entitlement, limits, share};
 
 /// One request, in tokens of the request bucket: millionths of a request.
 const REQUEST: u64 = 1_000_000;
 /// One byte, in tokens of the egress bucket: thousandths of a byte.
 const BYTE: u64 = 1_000;
 
-/// Bytes are sent in pieces of at least this, or of what a bucket holds if that is less: smaller
-/// ones would cost more than they are worth.
-const PIECE: u64 = 16 * 1024 * BYTE;
-/// An egress bucket holds at least this, so that a small share is not sent byte by byte.
-const EGRESS_MIN: u64 = 4 * 1024 * BYTE;
-/// The longest a sender waits before it asks again: shares change.
-const WAIT_MAX: Duration = Duration::from_millis(100);
-/// The shortest: timers are no finer.
-const WAIT_MIN: Duration = Duration::from_millis(1);
+/// See [`limits::EGRESS_PIECE_BYTES`].
+const PIECE: u64 = limits::EGRESS_PIECE_BYTES * BYTE;
+/// See [`limits::EGRESS_BUCKET_BYTES_MIN`].
+const EGRESS_MIN: u64 = limits::EGRESS_BUCKET_BYTES_MIN * BYTE;
 
 /// What a gate says to bytes that are to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +130,11 @@ impl Gate {
         let least = self.least(now).min(cost);
         match self.buckets.egress.take_up_to(&self.egress, now, (least, cost), BYTE) {
             0 if wanted == 0 => Egress::Granted(0),
-            0 => Egress::Wait(self.egress.time_for(least, now).clamp(WAIT_MIN, WAIT_MAX)),
+            0 => Egress::Wait(
+                self.egress
+                    .time_for(least, now)
+                    .clamp(limits::EGRESS_WAIT_MIN, limits::EGRESS_WAIT_MAX),
+            ),
             taken => Egress::Granted(taken / BYTE),
         }
     }

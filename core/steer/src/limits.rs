@@ -46,6 +46,15 @@ pub const SHARE_AHEAD: Duration = Duration::from_secs(30);
 pub const CLIENT_PREFIX_V4: u8 = 24;
 /// IPv6 clients are told apart by this many leading bits.
 pub const CLIENT_PREFIX_V6: u8 = 56;
+/// Bytes are sent in pieces of at least this, or of what a bucket holds if that is less: smaller
+/// ones would cost more than they are worth.
+pub const EGRESS_PIECE_BYTES: u64 = 16 * 1024;
+/// An egress bucket holds at least this, so that a small share is not sent byte by byte.
+pub const EGRESS_BUCKET_BYTES_MIN: u64 = 4 * 1024;
+/// The longest a sender waits before it asks again: shares change.
+pub const EGRESS_WAIT_MAX: Duration = Duration::from_millis(100);
+/// The shortest: timers are no finer.
+pub const EGRESS_WAIT_MIN: Duration = Duration::from_millis(1);
 
 const _: () = assert!(TTL_MIN.as_secs() >= 1 && TTL_MIN.as_secs() < TTL_MAX.as_secs());
 const _: () = assert!(PURGES_PER_SITE_MAX >= 2);
@@ -53,3 +62,4 @@ const _: () = assert!(PURGE_TAG_LEN_MAX <= PURGE_TEXT_LEN_MAX);
 const _: () = assert!(PURGE_TEXT_LEN_MAX <= PURGE_BYTES_PER_SITE_MAX);
 const _: () = assert!(CLIENT_PREFIX_V4 <= 32 && CLIENT_PREFIX_V6 <= 128);
 const _: () = assert!(CLIENTS_PER_REPORT_MAX <= CLIENTS_PER_LEDGER_MAX);
+const _: () = assert!(EGRESS_BUCKET_BYTES_MIN <= EGRESS_PIECE_BYTES);

@@ -16,7 +16,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -46,8 +45,6 @@ use crate::{
 /// What a visitor gets who does not say all it wants in time (RFC 9110 §15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-/// How long that may take to be sent.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Who speaks, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,7 +253,7 @@ impl Hall {
                     socket.shutdown().await
                 };
                 // Whoever does not take it gets nothing.
-                let _ = timeout(LAST_WORDS_MAX, last_words).await;
+                let _ = timeout(limits::LAST_WORDS_MAX, last_words).await;
             }
             return Ok(());
         };

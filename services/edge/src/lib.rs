@@ -55,6 +55,7 @@ mod request;
 mod respond;
 mod socket;
 mod spool;
+mod store;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -74,6 +74,8 @@ pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub const BACKLOG: u32 = 1_024;
 /// How long accepting rests after it failed, for want of file descriptors above all.
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How long a last response may take to be sent on a connection that is cut off.
+pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end after the edge was told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long connections may go on as they are after the edge was told to stop: requests that are
