@@ -177,10 +177,8 @@ def connections_allowed():
 def measure(bench, options, results):
     running = {kind.name: bench.start(kind(bench, "0")) for kind in servers.ALL}
     results["versions"] = {name: server.version() for name, server in running.items()}
-    results["commands"] = {
-        name: " ".join(["taskset -c 0", *server.command()]).replace(str(bench.folder), "DIR")
-        for name, server in running.items()
-    }
+    places = {str(bench.folder): "DIR", str(bench.headroom): "headroom"}
+    results["commands"] = {name: command(server, places) for name, server in running.items()}
     results["titles"] = {name: server.title for name, server in running.items()}
     headroom_tls = speaks_http2(running["headroom"])
     chosen = [work for work in works.WORKS if work.key in options.only]
@@ -227,6 +225,14 @@ def measure(bench, options, results):
                 held = memory.idle_tls(bench, kind, count, protocol)
                 by_server[kind.name] = held
                 print(f"tls      {kind.name:9} {protocol}: {held}", flush=True)
+
+
+def command(server, places):
+    """How a server was started, without the names of this machine's folders."""
+    line = " ".join(["taskset -c 0", *server.command()])
+    for place, name in places.items():
+        line = line.replace(place, name)
+    return line
 
 
 def speaks_http2(server):
