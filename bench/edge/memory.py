@@ -13,13 +13,15 @@ SAMPLE = 2_000
 CACHE_MIB = 4_000
 # HAProxy takes all memory of its cache when it starts. So it gets less than the objects need, and
 # what they take is the whole divided by those that are still there.
-CACHE_MIB_TAKEN_AT_START = 1_500
+BYTES_EACH_TAKEN_AT_START = 1_536
 
 
 def objects(bench, kind, count):
     """Memory before and after a fresh server was asked for `count` different 1 KiB objects, and
     how many of them it still has, by a sample."""
-    room = CACHE_MIB_TAKEN_AT_START if kind.takes_memory_at_start else CACHE_MIB
+    room = CACHE_MIB
+    if kind.takes_memory_at_start:
+        room = max(1, count * BYTES_EACH_TAKEN_AT_START // 2**20)
     server = kind(bench, "0", cache_mib=room).start()
     try:
         server.get("/1k")

@@ -239,7 +239,8 @@ def connections(results):
     return [
         f"### Memory of {results['connection_count']:,} idle TLS connections",
         "Each has asked for 1 KiB once. Memory is the proportional set size of all processes of "
-        "the server; what the kernel takes for sockets is left out, it is the same for all.",
+        "the server; what the kernel takes for sockets is left out, it is the same for all. If "
+        "there are fewer than 10,000, this machine allows too few descriptors for more.",
         table(rows),
     ]
 

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -30,6 +31,9 @@ from servers import HERE, HOST, Failed
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 DESCRIPTORS = 60_000
+# The edge keeps a descriptor for the origin beside each visitor's, and some for itself.
+DESCRIPTORS_PER_CONNECTION = 2
+DESCRIPTORS_FOR_ITSELF = 1_000
 CONNECTIONS = 10_000
 OBJECTS = 1_000_000
 PARTS = ["cores", "objects", "tls"]
@@ -50,6 +54,14 @@ class Bench:
         self.origin = None
 
     def __enter__(self):
+        try:
+            self._prepare()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _prepare(self):
         for name in ["floor", "fill"]:
             source, target = HERE / f"{name}.c", self.tool(name)
             subprocess.run(["gcc", "-O2", "-o", str(target), str(source)], check=True)
@@ -57,7 +69,6 @@ class Bench:
         self.origin = Origin(self, "1")
         self.origin_port = self.origin.port
         self.start(self.origin)
-        return self
 
     def __exit__(self, *_):
         for server in reversed(self.running):
@@ -107,11 +118,13 @@ def main():
         "load_before": system.load_average(),
         "works": {},
     }
-    with Bench(options.headroom) as bench:
-        try:
+    # So that the servers are stopped then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: told to end"))
+    try:
+        with Bench(options.headroom) as bench:
             measure(bench, options, results)
-        except Failed as error:
-            sys.exit(f"error: {error}")
+    except Failed as error:
+        sys.exit(f"error: {error}")
     results["load_after"] = system.load_average()
     folder = HERE.parent / "results"
     folder.mkdir(exist_ok=True)
@@ -145,7 +158,7 @@ def parse():
 
 
 def allow_descriptors():
-    """As many files as are wanted, or as the system gives; idle connections need 12,000."""
+    """As many files as are wanted, or as the system gives."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else max(most, DESCRIPTORS)
     try:
@@ -154,13 +167,18 @@ def allow_descriptors():
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def connections_allowed():
+    """How many connections the limit of descriptors has room for, in hundreds."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = (descriptors - DESCRIPTORS_FOR_ITSELF) // DESCRIPTORS_PER_CONNECTION
+    return max(100, room // 100 * 100)
+
+
 def measure(bench, options, results):
     running = {kind.name: bench.start(kind(bench, "0")) for kind in servers.ALL}
     results["versions"] = {name: server.version() for name, server in running.items()}
-    results["commands"] = {
-        name: " ".join(["taskset -c 0", *server.command()]).replace(str(bench.folder), "DIR")
-        for name, server in running.items()
-    }
+    places = {str(bench.folder): "DIR", str(bench.headroom): "headroom"}
+    results["commands"] = {name: command(server, places) for name, server in running.items()}
     results["titles"] = {name: server.title for name, server in running.items()}
     headroom_tls = speaks_http2(running["headroom"])
     chosen = [work for work in works.WORKS if work.key in options.only]
@@ -197,15 +215,24 @@ def measure(bench, options, results):
             print(f"objects  {kind.name:9} {held['each']:7.0f} bytes each, "
                   f"{held['kept']:.1%} kept, {held['seconds']:.0f} s", flush=True)
     if "tls" in options.only:
-        results["connection_count"] = options.connections
+        count = min(options.connections, connections_allowed())
+        results["connection_count"] = count
         results["tls"] = {"http/1.1": {}, "h2": {}}
         for protocol, by_server in results["tls"].items():
             for kind in memory.TLS_KINDS:
                 if kind is servers.Headroom and not headroom_tls:
                     continue
-                held = memory.idle_tls(bench, kind, options.connections, protocol)
+                held = memory.idle_tls(bench, kind, count, protocol)
                 by_server[kind.name] = held
                 print(f"tls      {kind.name:9} {protocol}: {held}", flush=True)
+
+
+def command(server, places):
+    """How a server was started, without the names of this machine's folders."""
+    line = " ".join(["taskset -c 0", *server.command()])
+    for place, name in places.items():
+        line = line.replace(place, name)
+    return line
 
 
 def speaks_http2(server):

@@ -162,7 +162,7 @@ class Headroom(Server):
                 break
             told = refused.stdout + refused.stderr
             lines = path.read_text().splitlines(keepends=True)
-            unknown = [key for key in NEWER_KEYS if key in told]
+            unknown = [key for key in NEWER_KEYS if f"edge.{key}: the key is unknown" in told]
             kept = [line for line in lines if line.split(" =")[0] not in unknown]
             if kept == lines:
                 raise Failed(f"the edge refuses its configuration:\n{told}")
