@@ -101,13 +101,13 @@ struct Opened {
 impl Hall {
     pub(crate) fn new(worker: Arc<Worker>, watch: Arc<Watch>, tls: Option<Arc<Tls>>) -> Self {
         let mut http1 = http1::Builder::new();
-        // Slow heads are the watch's matter: hyper would make a timer for each request. No
+        // hyper's own limit of fields is `limits::HEADERS_MAX`: set, it would fill two arrays for each
+        // request. Slow heads are the watch's matter: hyper would make a timer for each request. No
         // `pipeline_flush`: half a request would keep back the response to the one before it.
         http1
             .header_read_timeout(None)
             .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_header_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX);
+            .max_header_size(limits::HEAD_BYTES_MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The longest request head, from the method to the empty line, in bytes; 431 beyond.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// The most fields of a request or a response head.
+/// The most fields of a request or a response head: hyper's own limit, which is not set anew.
 pub const HEADERS_MAX: usize = 100;
 /// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
 pub const CHUNK_DIGITS_MAX: u8 = 16;
@@ -151,6 +151,8 @@ pub const READER_STALL_MAX: Duration = Duration::from_secs(10);
 pub const UNSHARED_MAX: usize = 16_384;
 /// See [`UNSHARED_MAX`].
 pub const UNSHARED_KEPT: Duration = Duration::from_secs(10);
+/// Bodies up to this long stand in one block with their head.
+pub const SMALL_BODY_MAX: usize = 64 * 1024;
 /// The most variants that are stored under one key; the oldest gives way.
 pub const VARIANTS_MAX: usize = 16;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each

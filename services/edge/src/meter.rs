@@ -14,6 +14,7 @@ use headroom_steer::limits::CLIENTS_PER_REPORT_MAX;
 use headroom_units::{ContractId, SiteId, Timestamp};
 use headroom_wire::OwnMeter;
 use ipnet::IpNet;
+use quick_cache::DefaultHashBuilder;
 
 use crate::table::Asked;
 
@@ -38,12 +39,15 @@ pub(crate) struct ContractCounts {
     pub(crate) bytes: u64,
 }
 
+/// The requests of each client.
+pub(crate) type Clients = HashMap<IpNet, u64, DefaultHashBuilder>;
+
 /// What was counted in one second.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Counts {
     pub(crate) own: OwnMeter,
     pub(crate) contracts: BTreeMap<ContractId, ContractCounts>,
-    pub(crate) clients: HashMap<SiteId, HashMap<IpNet, u64>>,
+    pub(crate) clients: HashMap<SiteId, Clients, DefaultHashBuilder>,
 }
 
 impl Counts {

@@ -18,12 +18,14 @@ use http::{
     header::{self, AGE, CONTENT_LENGTH, DATE},
 };
 
+use crate::limits;
+
 /// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
-pub(crate) const TAG_FIELDS: [HeaderName; 2] =
+pub(crate) static TAG_FIELDS: [HeaderName; 2] =
     [HeaderName::from_static("cache-tag"), HeaderName::from_static("surrogate-key")];
 
 /// Names that take one byte. The order is part of the form on disk: add at the end only.
-const COMMON: [HeaderName; 36] = [
+static COMMON: [HeaderName; 36] = [
     header::ACCEPT_RANGES,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -103,7 +105,7 @@ pub(crate) enum Segment {
 impl StoredBody {
     /// A body that is at hand in one piece.
     pub(crate) fn of(bytes: Bytes) -> Self {
-        if bytes.len() <= SMALL_MAX {
+        if bytes.len() <= limits::SMALL_BODY_MAX {
             return Self::Whole(bytes);
         }
         let pieces = (0..bytes.len()).step_by(PIECE);
@@ -162,10 +164,11 @@ impl StoredObject {
     /// if a field is longer than can be kept.
     pub(crate) fn new(parts: Parts<'_>, pieces: Vec<Bytes>) -> Option<Self> {
         let length = pieces.iter().map(Bytes::len).sum::<usize>();
-        let mut block = Vec::with_capacity(encoded_len(parts.headers) + length.min(SMALL_MAX));
+        let mut block =
+            Vec::with_capacity(encoded_len(parts.headers) + length.min(limits::SMALL_BODY_MAX));
         let fields = encode_head(&parts, Some(length), &mut block)?;
         let head = block.len();
-        let small = length <= SMALL_MAX;
+        let small = length <= limits::SMALL_BODY_MAX;
         if small {
             pieces.iter().for_each(|piece| block.extend_from_slice(piece));
         }
@@ -238,7 +241,7 @@ impl StoredObject {
     /// The tags it can be purged by.
     pub(crate) fn tags(&self) -> Vec<String> {
         let headers = self.headers();
-        let [cache_tag, surrogate_key] = TAG_FIELDS;
+        let [cache_tag, surrogate_key] = &TAG_FIELDS;
         let lines = headers.get_all(cache_tag).into_iter().chain(headers.get_all(surrogate_key));
         let words = lines.filter_map(|line| line.to_str().ok());
         let words = words.flat_map(|line| line.split([',', ' ', '\t']));
@@ -283,8 +286,6 @@ const PIECE: usize = 256 * 1024;
 pub(crate) const CHUNK: usize = 1024 * 1024;
 /// What the allocator and reference counts add to an object, roughly.
 const ALLOCATIONS: usize = 96;
-/// Bodies up to this long stand in one block with their head.
-const SMALL_MAX: usize = 64 * 1024;
 
 fn encoded_len(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| 4 + name.as_str().len() + value.len()).sum::<usize>() + 64

@@ -294,7 +294,6 @@ impl Origins {
         }
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX)
             .handshake(stream)
             .await
             .map_err(failed)?;
@@ -330,7 +329,6 @@ impl Origins {
     ) -> Result<Response<Incoming>, FetchError> {
         let (mut sender, driver) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX)
             .handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|_| FetchError::Unreachable)?;

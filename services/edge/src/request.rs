@@ -110,19 +110,19 @@ pub(crate) fn may_fill(parts: &Parts, is_stored: bool) -> bool {
 
 /// Fields in which others name a host, a target or a visitor. Origins act on them, and they are no
 /// part of the cache's key: what a visitor claims there would be served to the next.
-const CLAIMS: [&str; 12] = [
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-forwarded-scheme",
-    "x-host",
-    "x-real-ip",
-    "x-original-url",
-    "x-original-host",
-    "x-rewrite-url",
-    "x-http-method-override",
+static CLAIMS: [HeaderName; 12] = [
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-original-host"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
 ];
 
 /// The head as an origin gets it: without fields of one hop, with who asks, for the host in the
@@ -139,7 +139,7 @@ pub(crate) fn upstream_head(
     // hyper answers 100-continue itself when the content is asked for.
     headers.remove(EXPECT);
     let malformed = |_| Refusal::Bad("the Host is malformed");
-    for claim in CLAIMS {
+    for claim in &CLAIMS {
         headers.remove(claim);
     }
     headers.insert(HOST, HeaderValue::try_from(host.as_str()).map_err(malformed)?);

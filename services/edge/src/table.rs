@@ -19,6 +19,7 @@ use headroom_units::{
     Authority, Class, ContractId, EdgeId, Generation, HostName, Origin, QueryRule, RequestRate,
     SiteId, Timestamp,
 };
+use quick_cache::DefaultHashBuilder;
 
 use crate::{object::StoredObject, purge::PurgeTable};
 
@@ -37,10 +38,10 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Served {
     generation: Generation,
-    hosts: HashMap<Box<str>, (HostName, Arc<ServedSite>)>,
+    hosts: HashMap<Box<str>, (HostName, Arc<ServedSite>), DefaultHashBuilder>,
     sites: HashMap<SiteId, Arc<ServedSite>>,
     entitlements: Vec<Entitlement>,
-    by_contract: HashMap<ContractId, usize>,
+    by_contract: HashMap<ContractId, usize, DefaultHashBuilder>,
     /// The addresses of all edges and name servers.
     fleet: HashSet<IpAddr>,
 }
