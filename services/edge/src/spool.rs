@@ -182,6 +182,9 @@ impl Spool {
     }
 
     fn take_over(&mut self, lines: Vec<Bytes>) {
+        if !lines.is_empty() {
+            tracing::info!(reports = lines.len(), "meters of an earlier run are sent again");
+        }
         for line in lines {
             self.file_bytes += line.len();
             match serde_json::from_slice::<MeterReport>(&line) {
@@ -194,9 +197,6 @@ impl Spool {
                 }
                 Err(error) => tracing::warn!(%error, "a spooled report cannot be read"),
             }
-        }
-        if !self.waiting.is_empty() {
-            tracing::info!(reports = self.waiting.len(), "meters of an earlier run are sent again");
         }
     }
 
