@@ -15,8 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci conformance-edge setup setup-lint
-.PHONY: help demo test lint audit ci bench-edge setup setup-lint
+.PHONY: help demo test lint audit ci bench-edge conformance-edge setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'

@@ -72,12 +72,6 @@ impl TimedBody {
         Self::of_response(inner, silence_max, false, None)
     }
 
-    /// The body of a response to [`super::Origins::fetch_upgrade`] that changes nothing.
-    #[allow(dead_code, reason = "the tunnel asks next")]
-    pub(crate) fn alone(inner: Incoming, silence_max: Duration) -> Self {
-        Self::of_response(inner, silence_max, false, None)
-    }
-
     /// A request's body, which tells of its progress.
     pub(super) fn of_request(
         inner: Incoming,
