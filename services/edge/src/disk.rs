@@ -283,8 +283,10 @@ impl Disk {
                 match self.shared.index.find(hash)? {
                     Entry::Stored(still) => (still == spot).then_some(value),
                     Entry::Queued(queued) => value_of(&queued, key),
+                    Entry::Lost => None,
                 }
             }
+            Entry::Lost => None,
         };
         if found.is_some() {
             counts.hits.fetch_add(1, Ordering::Relaxed);

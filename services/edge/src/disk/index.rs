@@ -32,6 +32,8 @@ pub(super) struct Spot {
 pub(super) enum Entry {
     Queued(Arc<Queued>),
     Stored(Spot),
+    /// Nothing, but the logs may hold an older record of the key: a removal has to be written.
+    Lost,
 }
 
 impl Entry {
@@ -59,11 +61,11 @@ impl Index {
     }
 
     pub(super) fn find(&self, hash: u64) -> Option<Entry> {
-        self.shard(hash).get(&hash).cloned()
+        self.shard(hash).get(&hash).filter(|entry| !matches!(entry, Entry::Lost)).cloned()
     }
 
     pub(super) fn holds(&self, hash: u64) -> bool {
-        self.shard(hash).contains_key(&hash)
+        self.shard(hash).get(&hash).is_some_and(|entry| !matches!(entry, Entry::Lost))
     }
 
     /// Whether `queued` is still the newest of its key.
@@ -106,7 +108,11 @@ impl Index {
 
     /// `queued` could not be written.
     pub(super) fn lost(&self, queued: &Arc<Queued>) {
-        self.remove(queued.hash, |entry| entry.is(queued), || ());
+        if let Some(entry) = self.shard(queued.hash).get_mut(&queued.hash)
+            && entry.is(queued)
+        {
+            *entry = Entry::Lost;
+        }
     }
 
     /// At the start, what the logs say, in their order.
@@ -144,4 +150,23 @@ impl Index {
 /// A shard stays right if a thread panics: each change of it is one call.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_absent_and_its_removal_is_still_told() {
+        let index = Index::new();
+        let key = b"a".to_vec();
+        let queued = Arc::new(Queued { hash: 7, key, value: Bytes::from_static(b"b") });
+        assert!(index.queue(&queued, || true));
+        index.lost(&queued);
+        assert!(index.find(7).is_none() && !index.holds(7));
+        let mut told = 0;
+        index.remove(7, |_| true, || told += 1);
+        index.remove(7, |_| true, || told += 1);
+        assert_eq!(told, 1, "an older record in the logs must not come back");
+    }
 }
