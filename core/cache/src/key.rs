@@ -3,7 +3,7 @@
 //! GET and HEAD share a key: a stored GET response answers both (§4). What a response varies on is
 //! not part of it; see [`crate::VarySelection`].
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use headroom_units::{HostName, QueryRule, Scheme, SiteId};
 use http::Uri;
@@ -26,13 +26,27 @@ impl CacheKey {
     #[must_use]
     pub fn of(site: &SiteId, scheme: Scheme, host: &HostName, uri: &Uri, rule: &QueryRule) -> Self {
         let query = uri.query().and_then(|query| keyed(query, rule));
-        Self::joined(site, scheme, host, uri.path(), query.as_deref())
+        Self::joined(Self::parts(site, scheme, host, uri.path(), query.as_deref()))
+    }
+
+    /// Writes the text of the key of `path` and `query`, which are those of a request's target.
+    pub fn write(
+        text: &mut String,
+        site: &SiteId,
+        scheme: Scheme,
+        host: &HostName,
+        (path, query): (&str, Option<&str>),
+        rule: &QueryRule,
+    ) {
+        let query = query.and_then(|query| keyed(query, rule));
+        text.clear();
+        text.extend(Self::parts(site, scheme, host, path, query.as_deref()));
     }
 
     /// The key of a path with its query, to which no rule is applied.
     #[must_use]
     pub fn of_parts(site: &SiteId, scheme: Scheme, host: &HostName, path_and_query: &str) -> Self {
-        Self::joined(site, scheme, host, path_and_query, None)
+        Self::joined(Self::parts(site, scheme, host, path_and_query, None))
     }
 
     /// The key whose [`Self::as_str`] is `text`; `None` if no key has that text.
@@ -47,18 +61,20 @@ impl CacheKey {
             .then(|| Self(text.into()))
     }
 
-    fn joined(
-        site: &SiteId,
+    fn joined(parts: [&str; 9]) -> Self {
+        Self(parts.concat().into_boxed_str())
+    }
+
+    fn parts<'p>(
+        site: &'p SiteId,
         scheme: Scheme,
-        host: &HostName,
-        path: &str,
-        query: Option<&str>,
-    ) -> Self {
+        host: &'p HostName,
+        path: &'p str,
+        query: Option<&'p str>,
+    ) -> [&'p str; 9] {
         let root = if path.starts_with('/') { "" } else { "/" };
         let (mark, query) = query.map_or(("", ""), |query| ("?", query));
-        let parts =
-            [site.as_str(), " ", scheme.as_str(), "://", host.as_str(), root, path, mark, query];
-        Self(parts.concat().into_boxed_str())
+        [site.as_str(), " ", scheme.as_str(), "://", host.as_str(), root, path, mark, query]
     }
 
     /// The whole key as one text.
@@ -107,6 +123,13 @@ impl CacheKey {
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.0.len()
+    }
+}
+
+/// A key is looked up by its text, too.
+impl Borrow<str> for CacheKey {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -33,7 +33,12 @@ use http::{
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{
-    EdgeError, limits, meter::Account, metrics::Outcome, table::ServedSite, trace::TraceContext,
+    EdgeError, limits,
+    meter::Account,
+    metrics::Outcome,
+    table::ServedSite,
+    text::{write_digits, write_number},
+    trace::TraceContext,
 };
 
 /// The log of an edge: owns the thread that writes it.
@@ -436,26 +441,6 @@ fn write_micros(line: &mut Vec<u8>, at: Timestamp) {
     let mut digits = [b'0'; 6];
     write_digits(&mut digits, at.nanos() / 1_000 % 1_000_000);
     line.extend_from_slice(&digits);
-}
-
-fn write_number(line: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 20];
-    let used = write_digits(&mut digits, number).max(1);
-    line.extend_from_slice(&digits[digits.len() - used..]);
-}
-
-/// Writes a number at the end of `digits`; how many it needed.
-fn write_digits(digits: &mut [u8], mut number: u64) -> usize {
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        if number == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        used += 1;
-    }
-    used
 }
 
 /// Writes a JSON string (RFC 8259 §7), or null. What is not UTF-8 becomes U+FFFD; what is very long

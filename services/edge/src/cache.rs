@@ -148,6 +148,11 @@ impl Cache {
         self.memory.get(key)
     }
 
+    /// The same for the key whose text is `key`.
+    pub(crate) fn get_by_text(&self, key: &str) -> Option<Variants> {
+        self.memory.get(key)
+    }
+
     /// False if nothing is on disk under `key`.
     pub(crate) fn may_be_on_disk(&self, key: &CacheKey) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.may_hold(key.as_str().as_bytes()))

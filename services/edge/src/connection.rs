@@ -1,7 +1,7 @@
 //! One visitor's connection: which protocol it speaks, and the requests on it one after the other.
 //!
 //! ```text
-//!  accepted ─► TLS (name, ALPN) ─┬─► HTTP/1.1 ─ 101 ─► tunnel
+//!  accepted ─► TLS (name, ALPN) ─┬─► HTTP/1.1, plain ─► odd ─ 101 ─► tunnel
 //!           └► first bytes ──────┴─► HTTP/2
 //! ```
 //!
@@ -28,23 +28,20 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     body::EdgeBody,
+    http1::{Http1, Next, last_words},
     limits,
     origin::BodyError,
     proxy::Worker,
     pulse::{Order, Pulse, Stage, Under, Watch},
-    socket::{self, Begun, Socket, Stream},
+    socket::{self, Socket, Stream},
     tls::{Tls, TlsError},
     upgrade::Tunnel,
     visitors::Place,
 };
-
-/// What a visitor gets who does not say all it wants in time (RFC 9110 §15.5.9).
-const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Who speaks, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +90,7 @@ impl Drop for Seat {
 /// A connection that is ready for requests.
 struct Opened {
     stream: Stream,
-    begun: Option<Begun>,
+    begun: Vec<u8>,
     stage: Stage,
     server_name: Option<Box<str>>,
 }
@@ -132,7 +129,12 @@ impl Hall {
         }
     }
 
-    /// From now on each response is the last of its connection.
+    /// Whether each response is the last of its connection.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// From now on it is so.
     pub(crate) fn close_after_responses(&self) {
         self.closing.store(true, Ordering::Release);
     }
@@ -175,16 +177,42 @@ impl Hall {
             pulse: Arc::clone(&pulse),
             tunnel: Mutex::default(),
         });
-        let socket = TokioIo::new(Socket::new(stream, begun, stage, pulse));
+        let (stream, begun) = match stage {
+            Stage::Http2 => (stream, begun),
+            _ => {
+                match Http1::new(Arc::clone(&self), Arc::clone(&line), stream, begun).serve().await
+                {
+                    Ok(Next::Odd(stream, begun)) => (stream, begun),
+                    Ok(Next::Ended) => return,
+                    Err(error) => {
+                        tracing::debug!(%peer, %error, "a connection ended with an error");
+                        return;
+                    }
+                }
+            }
+        };
+        // In a box of its own: most connections never come here.
+        Box::pin(self.by_hyper(&line, stream, begun, stage)).await;
+    }
+
+    /// Serves what is not plain HTTP/1.1.
+    async fn by_hyper(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        stream: Stream,
+        begun: Vec<u8>,
+        stage: Stage,
+    ) {
+        let socket = TokioIo::new(Socket::new(stream, begun, stage, Arc::clone(&line.pulse)));
         let ended = match stage {
-            Stage::Http2 => self.http2(&line, socket).await,
-            _ => self.http1(&line, socket).await,
+            Stage::Http2 => self.http2(line, socket).await,
+            _ => self.http1(line, socket).await,
         };
         if let Err(error) = ended {
             if error.is_parse() {
                 self.worker.shared.metrics.malformed.inc();
             }
-            tracing::debug!(%peer, %error, "a connection ended with an error");
+            tracing::debug!(peer = %line.peer.address, %error, "a connection ended with an error");
         }
     }
 
@@ -193,7 +221,6 @@ impl Hall {
         stream.set_nodelay(true).ok()?;
         let Some(tls) = self.tls.as_ref().filter(|_| secure) else {
             let (begun, stage) = socket::begin(&mut stream).await.ok()?;
-            let begun = Some(begun);
             return Some(Opened { stream: Stream::Clear(stream), begun, stage, server_name: None });
         };
         let metrics = &self.worker.shared.metrics;
@@ -206,7 +233,7 @@ impl Hall {
                 metrics.handshakes_done.inc();
                 let stage = if secured.speaks_http2 { Stage::Http2 } else { Stage::Http1 };
                 let stream = Stream::Tls(Box::new(secured.stream));
-                Some(Opened { stream, begun: None, stage, server_name: Some(secured.name) })
+                Some(Opened { stream, begun: Vec::new(), stage, server_name: Some(secured.name) })
             }
             Err(error) => {
                 tracing::debug!(%error, "no connection over TLS");
@@ -230,7 +257,7 @@ impl Hall {
             let (line, hall) = (Arc::clone(&serving), Arc::clone(&hall));
             async move {
                 let mut response = serve(line, request).await?;
-                if hall.closing.load(Ordering::Acquire) {
+                if hall.is_closing() {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().entry(CONNECTION).or_insert(close);
                 }
@@ -248,12 +275,8 @@ impl Hall {
                 && let Some(parts) = connection.into_parts()
             {
                 let mut socket = parts.io.into_inner();
-                let last_words = async {
-                    socket.write_all(REQUEST_TIMEOUT).await?;
-                    socket.shutdown().await
-                };
                 // Whoever does not take it gets nothing.
-                let _ = timeout(limits::LAST_WORDS_MAX, last_words).await;
+                let _ = timeout(limits::LAST_WORDS_MAX, last_words(&mut socket)).await;
             }
             return Ok(());
         };
@@ -321,7 +344,8 @@ async fn serve(
     line.pulse.opened();
     let in_flight = InFlight(line);
     let worker = Arc::clone(&in_flight.0.worker);
-    let response = worker.serve(&in_flight.0, request).await;
+    let request = request.map(|body| (!body.is_end_stream()).then_some(body));
+    let response = worker.serve(&in_flight.0, request, None).await;
     Ok(response.map(|body| Counted { body, _in_flight: in_flight }))
 }
 

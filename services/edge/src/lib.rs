@@ -40,6 +40,8 @@ mod fill;
 mod frames;
 mod guard;
 mod handover;
+mod hit;
+mod http1;
 pub mod limits;
 mod listen;
 mod meter;
@@ -59,6 +61,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod testing;
+mod text;
 mod tls;
 mod trace;
 mod upgrade;

@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most fields of a request or a response head: hyper's own limit, which is not set anew.
 pub const HEADERS_MAX: usize = 100;
+/// What a thread reads of a connection at a time. A head that is longer is hyper's.
+pub const INBOX_BYTES: usize = 16 * 1024;
+/// When so much is to be sent to a visitor, no more is written before it is gone.
+pub const OUTBOX_BYTES: usize = 64 * 1024;
+/// What is copied behind a head to go with it in one piece; more goes from where it lies.
+pub const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
 pub const CHUNK_DIGITS_MAX: u8 = 16;
 /// The most visitors' connections of one edge; beyond it, new ones are closed at once. Fewer if

@@ -11,14 +11,14 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{BufMut as _, Bytes};
 use headroom_cache::{ByteRange, Exchange, StoredPolicy, http_date};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, AGE, CONTENT_LENGTH, DATE},
 };
 
-use crate::limits;
+use crate::{http1::reply, limits};
 
 /// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
 pub(crate) static TAG_FIELDS: [HeaderName; 2] =
@@ -227,10 +227,33 @@ impl StoredObject {
         self.decode(|name| !TAG_FIELDS.contains(name))
     }
 
+    /// Writes the same as the lines of a head.
+    pub(crate) fn write_shown_fields(&self, out: &mut Vec<u8>) {
+        let mut block = &self.head[..];
+        while let Some((name, value)) = split_field(&mut block) {
+            let name = match name {
+                Name::Common(name) if TAG_FIELDS.contains(name) => continue,
+                Name::Common(name) => name.as_str().as_bytes(),
+                Name::Other(name) => name,
+            };
+            reply::write_field(out, name, value);
+        }
+    }
+
     fn decode(&self, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(usize::from(self.fields) + ADDED_FIELDS);
-        let mut block = self.head.clone();
-        while let Some((name, value)) = decode_field(&mut block) {
+        let mut block = &self.head[..];
+        while let Some((name, value)) = split_field(&mut block) {
+            let name = match name {
+                Name::Common(name) => name.clone(),
+                Name::Other(name) => match HeaderName::from_bytes(name) {
+                    Ok(name) => name,
+                    Err(_) => break,
+                },
+            };
+            let Ok(value) = HeaderValue::from_maybe_shared(self.head.slice_ref(value)) else {
+                break;
+            };
             if keep(&name) {
                 headers.append(name, value);
             }
@@ -328,17 +351,26 @@ fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) -> 
     Some(())
 }
 
-/// Takes the next field from a block; `None` at its end, or where it is not sound.
-fn decode_field(block: &mut Bytes) -> Option<(HeaderName, HeaderValue)> {
-    let name = match block.try_get_u8().ok()? {
-        OTHER => HeaderName::from_bytes(&take_counted(block)?).ok()?,
-        index => COMMON.get(usize::from(index))?.clone(),
-    };
-    let value = HeaderValue::from_maybe_shared(take_counted(block)?).ok()?;
-    Some((name, value))
+/// The name of a field in a block.
+enum Name<'b> {
+    Common(&'static HeaderName),
+    Other(&'b [u8]),
 }
 
-fn take_counted(block: &mut Bytes) -> Option<Bytes> {
-    let length = usize::from(block.try_get_u16().ok()?);
-    (length <= block.len()).then(|| block.split_to(length))
+/// Splits the next field off a block; `None` at its end, or where it is not sound.
+fn split_field<'b>(block: &mut &'b [u8]) -> Option<(Name<'b>, &'b [u8])> {
+    let (&index, rest) = block.split_first()?;
+    *block = rest;
+    let name = match index {
+        OTHER => Name::Other(split_counted(block)?),
+        index => Name::Common(COMMON.get(usize::from(index))?),
+    };
+    Some((name, split_counted(block)?))
+}
+
+fn split_counted<'b>(block: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let (length, rest) = block.split_first_chunk()?;
+    let (counted, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    *block = rest;
+    Some(counted)
 }

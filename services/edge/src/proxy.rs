@@ -14,7 +14,6 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_LENGTH},
     request::Parts,
 };
-use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     cache::{Cache, Variants},
     connection::{Line, Peer},
     fill::{Fills, Unshared},
-    meter::{Account, ThreadMeter},
+    meter::{Account, Counts, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
     object::{Segment, StoredObject},
     origin::{Origins, UpstreamHead},
@@ -83,6 +82,17 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
+    pub(crate) fn new(
+        peer: Peer,
+        host: &HostName,
+        site: &Arc<ServedSite>,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Self {
+        let (host, site) = (host.clone(), Arc::clone(site));
+        Self { now, peer, scheme: peer.scheme, host, site, trace: None, verdict }
+    }
+
     /// True if it may be tunnelled in another protocol.
     fn may_upgrade(&self) -> bool {
         self.site.may_upgrade() && self.account() != Account::Nobody
@@ -90,11 +100,7 @@ impl Visit {
 
     /// Whose traffic it is.
     pub(crate) fn account(&self) -> Account {
-        match self.verdict {
-            Verdict::Own => Account::Own,
-            Verdict::Purchased(contract) => Account::Contract(contract),
-            Verdict::OverShare | Verdict::NoContract => Account::Nobody,
-        }
+        self.verdict.account()
     }
 
     /// The head of the request to an origin, with the trace it belongs to.
@@ -124,19 +130,21 @@ enum Decided {
 }
 
 impl Worker {
-    /// Serves one request.
+    /// Serves one request; `visit` is what is known of it already.
     pub(crate) async fn serve(
         self: Arc<Self>,
         line: &Line,
-        mut request: Request<Incoming>,
+        mut request: Request<Option<Incoming>>,
+        visit: Option<Visit>,
     ) -> Response<EdgeBody> {
-        let now = headroom_clock::now();
+        let now = visit.as_ref().map_or_else(headroom_clock::now, |visit| visit.now);
         let trace =
             self.log.as_ref().map(|_| TraceContext::of(request.headers(), || fastrand::u64(..)));
         let begun = self.log.as_ref().zip(trace);
         let mut record =
             begun.map(|(log, trace)| log.begin(Asked::of(&request, line.peer.address, now, trace)));
-        let visit = match self.receive(line, &request, now) {
+        let received = visit.map_or_else(|| self.receive(line, &request, now), Ok);
+        let visit = match received {
             Ok(visit) => Visit { trace, ..visit },
             Err(refusal) => {
                 self.shared.metrics.count(refusal.outcome());
@@ -149,7 +157,6 @@ impl Worker {
         let upgrade = visit.may_upgrade().then(|| upgrade::asked(&request)).flatten();
         let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (parts, body) = request.into_parts();
-        let body = (!body.is_end_stream()).then_some(body);
         let reply = match visit.verdict {
             Verdict::OverShare | Verdict::NoContract => self.turn_away(&visit, parts, body).await,
             Verdict::Own | Verdict::Purchased(_) => match upgrade {
@@ -168,36 +175,42 @@ impl Worker {
     fn receive(
         &self,
         line: &Line,
-        request: &Request<Incoming>,
+        request: &Request<Option<Incoming>>,
         now: Timestamp,
     ) -> Result<Visit, Refusal> {
         let host = self.accept(line.peer.scheme, request)?;
         let table = self.shared.table.load();
         let (host, site) = identify(&table, &host, line.server_name.as_deref())?;
-        let verdict = self.admit(&table, site, line.peer.address, now);
-        let (host, site, peer) = (host.clone(), Arc::clone(site), line.peer);
-        Ok(Visit { now, peer, scheme: peer.scheme, host, site, trace: None, verdict })
+        let verdict = self
+            .counts
+            .count(now, |counts| self.admit(counts, &table, site, line.peer.address, now));
+        Ok(Visit::new(line.peer, host, site, verdict, now))
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
     fn accept<'r>(
         &self,
         scheme: Scheme,
-        request: &'r Request<Incoming>,
+        request: &'r Request<Option<Incoming>>,
     ) -> Result<Cow<'r, str>, Refusal> {
         request::host_of(request, scheme, &self.shared.via)
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
-    fn admit(&self, table: &Table, site: &ServedSite, peer: IpAddr, now: Timestamp) -> Verdict {
-        self.counts.count(now, |counts| {
-            if site.is_operators() {
-                counts.own_request();
-            } else {
-                counts.client(&site.id, client_prefix(peer, u8::MAX), 1);
-            }
-            table.admit(site, now, |contract, asked| counts.asked(contract, asked))
-        })
+    pub(crate) fn admit(
+        &self,
+        counts: &mut Counts,
+        table: &Table,
+        site: &ServedSite,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Verdict {
+        if site.is_operators() {
+            counts.own_request();
+        } else {
+            counts.client(&site.id, client_prefix(peer, u8::MAX), 1);
+        }
+        table.admit(site, now, |contract, asked| counts.asked(contract, asked))
     }
 
     /// Over the share: back to the purchaser, as the site says. Without a contract only by a
@@ -248,12 +261,12 @@ impl Worker {
         let stored = self.look_up(visit, &key).await;
         match decide(stored.as_ref(), &parts.headers, visit.now) {
             Decided::Serve(object, age) => {
-                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                let response = self.stored_reply(visit, &parts, &object, age, respond::HIT);
                 Ok((Outcome::Hit, response))
             }
             Decided::ServeAndRefresh(object, age) => {
                 self.refresh(visit, &key, &parts, &object);
-                let response = self.stored_reply(visit, &parts, &object, age, "headroom; hit");
+                let response = self.stored_reply(visit, &parts, &object, age, respond::HIT);
                 Ok((Outcome::Stale, response))
             }
             Decided::NotCached => Err(Refusal::NotCached),
@@ -383,7 +396,7 @@ fn logged(
 /// The site of `host`. It has to be that of the name the visitor asked for in TLS, whose
 /// certificate it checked (RFC 9110 §7.4).
 #[tracing::instrument(level = "trace", skip_all)]
-fn identify<'t>(
+pub(crate) fn identify<'t>(
     table: &'t Table,
     host: &str,
     server_name: Option<&str>,

@@ -43,17 +43,12 @@ pub(crate) fn host_of<'r, B>(
         // RFC 9112 §3.2: exactly one Host, or 400.
         _ => return Err(Refusal::Bad("exactly one Host is needed")),
     };
-    let host = host_without_port(authority).ok_or(Refusal::Bad("the Host is malformed"))?;
+    let host = normal_host(authority).ok_or(Refusal::Bad("the Host is malformed"))?;
     check_target(uri, scheme, authority)?;
     if headers.get_all(VIA).iter().any(|line| contains(line, via)) {
         return Err(Refusal::Loop);
     }
-    let host = host.strip_suffix('.').unwrap_or(host);
-    Ok(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    })
+    Ok(host)
 }
 
 /// RFC 9112 §3.2.2: an absolute target has to agree with Host; who does not check it can be made
@@ -70,7 +65,18 @@ fn check_target(uri: &Uri, scheme: Scheme, authority: &str) -> Result<(), Refusa
     }
 }
 
-/// The host of `host [ ":" port ]` (RFC 9110 §7.2), or `None` if it is not of that form.
+/// The host of `host [ ":" port ]` (RFC 9110 §7.2) in lower case without final dot, or `None` if it
+/// is not of that form.
+pub(crate) fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
+    let host = host_without_port(authority)?;
+    let host = host.strip_suffix('.').unwrap_or(host);
+    Some(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
+}
+
 fn host_without_port(authority: &str) -> Option<&str> {
     let literal = if authority.starts_with('[') { authority.find(']') } else { None };
     let end = literal.map(|end| end + 1).or_else(|| authority.find(':'));

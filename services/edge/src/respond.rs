@@ -31,7 +31,9 @@ use crate::{
 };
 
 /// What the cache did for a request (RFC 9211).
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// What it says of a response that was stored and is fresh.
+pub(crate) const HIT: &str = "headroom; hit";
 /// The status line, and the fields that hyper adds, roughly.
 const HEAD_BYTES_FIXED: usize = 64;
 

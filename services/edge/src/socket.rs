@@ -42,41 +42,29 @@ enum Follow {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// The first bytes, if they were read before it was known who looks at them.
-    begun: Option<Begun>,
+    /// The first bytes, which were read before it was known who looks at them.
+    begun: Vec<u8>,
     follow: Follow,
     pulse: Arc<Pulse>,
 }
 
-/// What was read to find out which HTTP it is: no more than the preface of HTTP/2.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    bytes: [u8; PREFACE.len()],
-    length: usize,
-    passed_on: usize,
-}
-
 /// Reads as far as is needed to tell HTTP/2 with prior knowledge from HTTP/1 (RFC 9113 §3.3).
-pub(crate) async fn begin(stream: &mut TcpStream) -> io::Result<(Begun, Stage)> {
-    let mut begun = Begun { bytes: [0; PREFACE.len()], length: 0, passed_on: 0 };
-    while begun.length < PREFACE.len() && PREFACE.starts_with(&begun.bytes[..begun.length]) {
-        match stream.read(&mut begun.bytes[begun.length..]).await? {
+pub(crate) async fn begin(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Stage)> {
+    let mut begun = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < PREFACE.len() && PREFACE.starts_with(&begun[..length]) {
+        match stream.read(&mut begun[length..]).await? {
             0 => break,
-            read => begun.length += read,
+            read => length += read,
         }
     }
-    let stage = if begun.bytes == PREFACE { Stage::Http2 } else { Stage::Http1 };
-    Ok((begun, stage))
+    let stage = if begun == PREFACE { Stage::Http2 } else { Stage::Http1 };
+    Ok((begun[..length].to_vec(), stage))
 }
 
 impl Socket {
     /// A connection that speaks the HTTP of `stage`.
-    pub(crate) fn new(
-        stream: Stream,
-        begun: Option<Begun>,
-        stage: Stage,
-        pulse: Arc<Pulse>,
-    ) -> Self {
+    pub(crate) fn new(stream: Stream, begun: Vec<u8>, stage: Stage, pulse: Arc<Pulse>) -> Self {
         let follow = match stage {
             Stage::Http2 => Follow::Http2(Box::new(Frames::new())),
             _ => Follow::Http1(Guard::default()),
@@ -99,16 +87,13 @@ impl Socket {
         }
     }
 
-    /// Passes on what was read to find out which HTTP it is.
+    /// Passes on what was read before.
     fn take_begun(&mut self, buf: &mut ReadBuf<'_>) {
-        if let Some(begun) = &mut self.begun {
-            let rest = &begun.bytes[begun.passed_on..begun.length];
-            let taken = rest.len().min(buf.remaining());
-            buf.put_slice(&rest[..taken]);
-            begun.passed_on += taken;
-            if begun.passed_on == begun.length {
-                self.begun = None;
-            }
+        if !self.begun.is_empty() {
+            let taken = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun[..taken]);
+            self.begun.drain(..taken);
+            self.begun.shrink_to_fit();
         }
     }
 

@@ -21,7 +21,7 @@ use headroom_units::{
 };
 use quick_cache::DefaultHashBuilder;
 
-use crate::{object::StoredObject, purge::PurgeTable};
+use crate::{meter::Account, object::StoredObject, purge::PurgeTable};
 
 /// What this edge serves, and how much of it.
 #[derive(Debug, Clone)]
@@ -112,6 +112,17 @@ pub(crate) enum Verdict {
     OverShare,
     /// Nothing is bought for this moment.
     NoContract,
+}
+
+impl Verdict {
+    /// Whose traffic it is.
+    pub(crate) fn account(self) -> Account {
+        match self {
+            Self::Own => Account::Own,
+            Self::Purchased(contract) => Account::Contract(contract),
+            Self::OverShare | Self::NoContract => Account::Nobody,
+        }
+    }
 }
 
 /// What one contract has to count for a request.

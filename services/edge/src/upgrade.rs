@@ -17,7 +17,6 @@ use http::{
     header::{CONNECTION, UPGRADE},
     request::Parts,
 };
-use http_body::Body as _;
 use hyper::{
     body::Incoming,
     upgrade::{OnUpgrade, Upgraded},
@@ -49,10 +48,10 @@ pub(crate) struct Tunnel {
 }
 
 /// The protocol a visitor asks to change to, if it is one that may be tunnelled.
-pub(crate) fn asked(request: &Request<Incoming>) -> Option<HeaderValue> {
+pub(crate) fn asked(request: &Request<Option<Incoming>>) -> Option<HeaderValue> {
     let plain = request.version() == Version::HTTP_11
         && request.method() == Method::GET
-        && request.body().is_end_stream();
+        && request.body().is_none();
     if plain { protocol(request.headers()).cloned() } else { None }
 }
 

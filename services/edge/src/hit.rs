@@ -1,0 +1,133 @@
+//! The short way: a response from memory to a request whose head still lies in the buffer.
+//!
+//! The phases are those of [`crate::proxy`], without a wait between them, so that one look at the
+//! table and one lock of the counters do for all. What is not answered here goes the long way with
+//! what is known already: it is admitted and counted once.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use headroom_cache::{CacheKey, Decision};
+use headroom_units::Timestamp;
+use http::{HeaderMap, header::AGE};
+
+use crate::{
+    access_log::Asked,
+    cache::Variants,
+    connection::Line,
+    http1::{Head, reply},
+    meter::Account,
+    metrics::Outcome,
+    object::{StoredBody, StoredObject},
+    proxy::{Visit, Worker, identify},
+    respond::{CACHE_STATUS, HIT},
+    table::ServedSite,
+    trace::TraceContext,
+};
+
+/// What became of a request.
+pub(crate) enum Hit {
+    /// Its response is written, but for the body.
+    Written(Bytes),
+    /// It goes the long way, with what is known of it.
+    Not(Option<Visit>),
+}
+
+impl Worker {
+    /// Answers a request into `out` if there is a fresh response to it in memory. `key` is a buffer.
+    pub(crate) fn hit(
+        &self,
+        line: &Line,
+        head: &Head<'_, '_>,
+        key: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Hit {
+        let (Some(with_body), Some(host)) = (head.asks_plainly(), head.host()) else {
+            return Hit::Not(None);
+        };
+        let table = self.shared.table.load();
+        let Ok((host, site)) = identify(&table, &host, line.server_name.as_deref()) else {
+            return Hit::Not(None);
+        };
+        let now = headroom_clock::now();
+        let (path, query) = head.path_and_query();
+        CacheKey::write(key, &site.id, line.peer.scheme, host, (path, query), site.query_rule());
+        let written = self.counts.count(now, |counts| {
+            let verdict = self.admit(counts, &table, site, line.peer.address, now);
+            let not = || Visit::new(line.peer, host, site, verdict, now);
+            let account = verdict.account();
+            let found = (account != Account::Nobody).then(|| self.shared.cache.get_by_text(key));
+            let (object, age) =
+                found.flatten().and_then(|held| fresh(&held, head, site, now)).ok_or_else(not)?;
+            let StoredBody::Whole(body) = &object.body else { return Err(not()) };
+            let begun = out.len();
+            write_head(out, &object, age);
+            let length = if with_body { body.len() } else { 0 };
+            let bytes = u64::try_from(out.len() - begun + length).unwrap_or(u64::MAX);
+            if let Account::Contract(contract) = account
+                && !table.pay_egress(contract, bytes, now)
+            {
+                out.truncate(begun);
+                return Err(not());
+            }
+            counts.sent(account, bytes);
+            counts.hit(account);
+            Ok((account, object, bytes))
+        });
+        let (account, object, bytes) = match written {
+            Ok(written) => written,
+            Err(visit) => return Hit::Not(Some(visit)),
+        };
+        self.shared.metrics.sent_bytes.inc_by(bytes);
+        self.shared.metrics.count(Outcome::Hit);
+        self.log_hit(line, head, (site, account), (&object, bytes), now);
+        Hit::Written(match &object.body {
+            StoredBody::Whole(body) if with_body => body.clone(),
+            _ => Bytes::new(),
+        })
+    }
+
+    fn log_hit(
+        &self,
+        line: &Line,
+        head: &Head<'_, '_>,
+        (site, account): (&Arc<ServedSite>, Account),
+        (object, bytes): (&StoredObject, u64),
+        now: Timestamp,
+    ) {
+        let Some(log) = &self.log else { return };
+        let Some(request) = head.request(()) else { return };
+        let trace = TraceContext::of(request.headers(), || fastrand::u64(..));
+        let mut record = log.begin(Asked::of(&request, line.peer.address, now, trace));
+        record.judged(site, account);
+        record.answered(object.status, Outcome::Hit, bytes);
+        record.complete();
+    }
+}
+
+/// What answers the request without a question to the origin, with its age.
+fn fresh(
+    held: &Variants,
+    head: &Head<'_, '_>,
+    site: &ServedSite,
+    now: Timestamp,
+) -> Option<(Arc<StoredObject>, Duration)> {
+    let varies = held.as_slice().iter().any(|object| !object.policy.vary().is_empty());
+    // What nothing varies on need not be read.
+    let request = if varies { head.request(())?.into_parts().0.headers } else { HeaderMap::new() };
+    let object = held.select(&request)?;
+    match object.policy.decide(&request, now) {
+        Decision::Fresh { age } if object.stamp >= site.newest_purge() => {
+            Some((Arc::clone(object), age))
+        }
+        _ => None,
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, object: &StoredObject, age: Duration) {
+    reply::write_status(out, object.status);
+    object.write_shown_fields(out);
+    reply::write_number(out, AGE.as_str(), age.as_secs());
+    reply::write_field(out, CACHE_STATUS.as_str().as_bytes(), HIT.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
