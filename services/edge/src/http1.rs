@@ -237,7 +237,8 @@ impl Http1 {
     /// Answers a hit; anything else comes next.
     fn take_one(&mut self, head: &Head<'_, '_>, key: &mut String) -> Option<Came> {
         let worker = &self.hall.worker;
-        let visit = if head.is_last() || self.hall.is_closing() {
+        let ends = self.hall.is_closing() || self.line.pulse.order() != Order::GoOn;
+        let visit = if head.is_last() || ends {
             None
         } else {
             match worker.hit(&self.line, head, key, self.outbox.writer()) {

@@ -158,10 +158,12 @@ impl Worker {
         let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (parts, body) = request.into_parts();
         let reply = match visit.verdict {
-            Verdict::OverShare | Verdict::NoContract => self.turn_away(&visit, parts, body).await,
+            Verdict::OverShare | Verdict::NoContract => {
+                Box::pin(self.turn_away(&visit, parts, body)).await
+            }
             Verdict::Own | Verdict::Purchased(_) => match upgrade {
                 Some((protocol, visitor)) => {
-                    self.upgrade(&visit, line, &parts, protocol, visitor).await
+                    Box::pin(self.upgrade(&visit, line, &parts, protocol, visitor)).await
                 }
                 None => self.answer(&visit, parts, body).await,
             },

@@ -1,6 +1,6 @@
 //! What is asked of a request before it is served, and what an origin gets to see of it.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::borrow::Cow;
 
 use headroom_cache::{RequestDirectives, Scheme, remove_hop_by_hop};
 use headroom_units::HostName;
@@ -18,6 +18,8 @@ use crate::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Fields the edge adds to a request: room for them is made at once.
+const ADDED_FIELDS: usize = 6;
 
 /// The host a request is for: in lower case, without port and final dot. What the guard and hyper
 /// let through is checked here; `via` is what this edge writes into `Via`.
@@ -114,22 +116,27 @@ pub(crate) fn may_fill(parts: &Parts, is_stored: bool) -> bool {
     parts.method == Method::GET && !part && !no_store()
 }
 
-/// Fields in which others name a host, a target or a visitor. Origins act on them, and they are no
-/// part of the cache's key: what a visitor claims there would be served to the next.
-static CLAIMS: [HeaderName; 12] = [
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-original-host"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-];
+/// True for a field in which others name a host, a target or a visitor. Origins act on them, and
+/// they are no part of the cache's key: what a visitor claims there would be served to the next.
+fn is_claim(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-forwarded-server"
+            | "x-forwarded-prefix"
+            | "x-forwarded-scheme"
+            | "x-host"
+            | "x-real-ip"
+            | "x-original-url"
+            | "x-original-host"
+            | "x-rewrite-url"
+            | "x-http-method-override"
+    )
+}
 
 /// The head as an origin gets it: without fields of one hop, with who asks, for the host in the
 /// one form that the cache's key has. What the visitor says about itself in the forwarding fields
@@ -140,28 +147,32 @@ pub(crate) fn upstream_head(
     peer: Peer,
     via: &HeaderValue,
 ) -> Result<UpstreamHead, Refusal> {
-    let mut headers = parts.headers.clone();
-    remove_hop_by_hop(&mut headers);
-    // hyper answers 100-continue itself when the content is asked for.
-    headers.remove(EXPECT);
-    let malformed = |_| Refusal::Bad("the Host is malformed");
-    for claim in &CLAIMS {
-        headers.remove(claim);
-    }
-    headers.insert(HOST, HeaderValue::try_from(host.as_str()).map_err(malformed)?);
-    join_cookies(&mut headers);
-    let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
-    let forwarded = match peer {
-        IpAddr::V4(_) => format!("for={peer};host=\"{host}\";proto={scheme}"),
-        IpAddr::V6(_) => format!("for=\"[{peer}]\";host=\"{host}\";proto={scheme}"),
-    };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.insert(FORWARDED, HeaderValue::try_from(forwarded).map_err(malformed)?);
-    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string()).map_err(malformed)?);
-    respond::add_via(&mut headers, via);
     let target = parts.uri.path_and_query().cloned();
     let target = target.ok_or(Refusal::Bad("the target is not served"))?;
+    let mut headers = HeaderMap::with_capacity(parts.headers.len() + ADDED_FIELDS);
+    headers.insert(HOST, text(host.as_str())?);
+    for (name, value) in &parts.headers {
+        // hyper answers 100-continue itself when the content is asked for.
+        if *name != HOST && *name != EXPECT && !is_claim(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    remove_hop_by_hop(&mut headers);
+    join_cookies(&mut headers);
+    let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
+    let shown = peer.to_string();
+    let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+    let forwarded =
+        ["for=", open, &shown, close, ";host=\"", host.as_str(), "\";proto=", scheme].concat();
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(FORWARDED, text(&forwarded)?);
+    headers.insert(X_FORWARDED_FOR, text(&shown)?);
+    respond::add_via(&mut headers, via);
     Ok(UpstreamHead { method: parts.method.clone(), target, headers })
+}
+
+fn text(value: &str) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_str(value).map_err(|_| Refusal::Bad("the Host is malformed"))
 }
 
 /// HTTP/2 may divide a Cookie into several fields; HTTP/1.1 knows one (RFC 9113 §8.2.3).
