@@ -34,11 +34,13 @@ pub(crate) enum Hit {
 }
 
 impl Worker {
-    /// Answers a request into `out` if there is a fresh response to it in memory. `key` is a buffer.
+    /// Answers a request, the `last` of its connection or not, into `out` if there is a fresh response
+    /// to it in memory. `key` is a buffer.
     pub(crate) fn hit(
         &self,
         line: &Line,
         head: &Head<'_, '_>,
+        last: bool,
         key: &mut String,
         out: &mut Vec<u8>,
     ) -> Hit {
@@ -61,7 +63,7 @@ impl Worker {
                 found.flatten().and_then(|held| fresh(&held, head, site, now)).ok_or_else(not)?;
             let StoredBody::Whole(body) = &object.body else { return Err(not()) };
             let begun = out.len();
-            write_head(out, &object, age);
+            write_head(out, &object, age, last);
             let length = if with_body { body.len() } else { 0 };
             let bytes = u64::try_from(out.len() - begun + length).unwrap_or(u64::MAX);
             if let Account::Contract(contract) = account
@@ -124,10 +126,13 @@ fn fresh(
     }
 }
 
-fn write_head(out: &mut Vec<u8>, object: &StoredObject, age: Duration) {
+fn write_head(out: &mut Vec<u8>, object: &StoredObject, age: Duration, last: bool) {
     reply::write_status(out, object.status);
     object.write_shown_fields(out);
     reply::write_number(out, AGE.as_str(), age.as_secs());
     reply::write_field(out, CACHE_STATUS.as_str().as_bytes(), HIT.as_bytes());
+    if last {
+        reply::write_field(out, b"connection", b"close");
+    }
     out.extend_from_slice(b"\r\n");
 }

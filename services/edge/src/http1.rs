@@ -99,7 +99,7 @@ enum Came {
 struct Asked {
     request: Request<Option<Incoming>>,
     visit: Option<Visit>,
-    /// Whether the visitor wants the connection to end with it.
+    /// Whether the connection ends with it.
     last: bool,
 }
 
@@ -236,23 +236,17 @@ impl Http1 {
 
     /// Answers a hit; anything else comes next.
     fn take_one(&mut self, head: &Head<'_, '_>, key: &mut String) -> Option<Came> {
-        let worker = &self.hall.worker;
         let ends = self.hall.is_closing() || self.line.pulse.order() != Order::GoOn;
-        let visit = if head.is_last() || ends {
-            None
-        } else {
-            match worker.hit(&self.line, head, key, self.outbox.writer()) {
-                Hit::Written(body) => {
-                    self.outbox.put(body, b"");
-                    return None;
-                }
-                Hit::Not(visit) => visit,
+        let last = head.is_last() || ends;
+        match self.hall.worker.hit(&self.line, head, last, key, self.outbox.writer()) {
+            Hit::Written(body) => {
+                self.outbox.put(body, b"");
+                last.then_some(Came::End)
             }
-        };
-        let request = head.request(None);
-        Some(request.map_or(Came::Odd, |request| {
-            Came::Request(Box::new(Asked { request, visit, last: head.is_last() }))
-        }))
+            Hit::Not(visit) => Some(head.request(None).map_or(Came::Odd, |request| {
+                Came::Request(Box::new(Asked { request, visit, last }))
+            })),
+        }
     }
 
     /// Reads what came. It is counted, and zero at the end.

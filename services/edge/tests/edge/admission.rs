@@ -224,3 +224,19 @@ async fn an_older_plan_is_ignored() {
     assert_eq!(world.metric("headroom_edge_plan_generation"), "2");
     world.end().await;
 }
+
+#[tokio::test]
+async fn hits_are_counted_alike_on_the_short_way_and_the_long() {
+    let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
+    let mut world = World::before(&origin).await;
+    world.plan(plan_with_contract(origin.address, 1_000, -10, 60)).await;
+    world.get(SHOP, "/a").await;
+    for _ in 0..3 {
+        assert_eq!(world.get(SHOP, "/a").await.cache(), "headroom; hit");
+        // Whoever says how old a response may be is looked at more closely.
+        let long = world.ask("GET", SHOP, "/a", &["Cache-Control: max-age=60"]).await;
+        assert_eq!(long.cache(), "headroom; hit");
+    }
+    let sum = contract_sum(&stopped_reports(world).await);
+    assert_eq!((sum.offered, sum.served, sum.refused, sum.hits), (7, 7, 0, 6));
+}

@@ -203,6 +203,14 @@ impl Answer {
         })
     }
 
+    /// The lines of the head, sorted, without those that tell the time.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let told = |line: &&str| !line.starts_with("date: ") && !line.starts_with("age: ");
+        let mut fields: Vec<_> = self.head.lines().skip(1).filter(told).collect();
+        fields.sort_unstable();
+        fields
+    }
+
     pub(crate) fn cache(&self) -> &str {
         self.field("cache-status").unwrap_or_default()
     }

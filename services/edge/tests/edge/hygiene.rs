@@ -311,7 +311,9 @@ async fn slow_heads_get_408_and_idle_connections_are_closed() {
 async fn who_takes_nothing_is_cut_off() {
     let large = "x".repeat(64 * 1024 * 1024);
     let origin = Origin::start(move |_, _| response("Cache-Control: no-store", &large)).await;
-    let world = World::before_with(impatient(), &origin).await;
+    // On a busy machine the origin takes its time for so much.
+    let config = EdgeConfig { origin_response_timeout: Duration::from_secs(10), ..impatient() };
+    let world = World::before_with(config, &origin).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(world.address).await.unwrap();
