@@ -372,17 +372,19 @@ impl Drop for Lead {
 impl Reader {
     /// What the fill found.
     pub(crate) async fn answer(&self) -> Answer {
-        poll_fn(|cx| {
-            let mut state = self.fill.lock();
-            match state.answer.clone() {
-                Some(answer) => Poll::Ready(answer),
-                None => {
-                    self.wait(&mut state, cx);
-                    Poll::Pending
-                }
+        poll_fn(|cx| self.poll_answer(cx)).await
+    }
+
+    /// The same, when it is there.
+    pub(crate) fn poll_answer(&self, cx: &Context<'_>) -> Poll<Answer> {
+        let mut state = self.fill.lock();
+        match state.answer.clone() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.wait(&mut state, cx);
+                Poll::Pending
             }
-        })
-        .await
+        }
     }
 
     /// True if the body is known to end before its end.

@@ -254,3 +254,61 @@ fn encode(request: &UpstreamHead) -> Vec<u8> {
     bytes.extend_from_slice(b"\r\n");
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    fn encoded(method: Method, fields: &[(&'static str, &'static str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let target = "/a?b".parse().unwrap();
+        String::from_utf8(encode(&UpstreamHead { method, target, headers })).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_sent_with_its_host_first_and_no_body() {
+        let fields = [
+            ("Via", "1.1 edge"),
+            ("content-length", "5"),
+            ("host", "a.example"),
+            ("via", "1.0 b"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert_eq!(
+            encoded(Method::GET, &fields),
+            "GET /a?b HTTP/1.1\r\nhost: a.example\r\nvia: 1.1 edge\r\nvia: 1.0 b\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        let host = [("host", "a.example")];
+        for (method, expected) in [
+            (Method::HEAD, "HEAD /a?b HTTP/1.1\r\nhost: a.example\r\n\r\n"),
+            (Method::POST, "POST /a?b HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\n\r\n"),
+        ] {
+            assert_eq!(encoded(method, &host), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_goes_off_when_its_own_wait_is_over() {
+        let silence_max = Duration::from_secs(10);
+        let mut alarm = Alarm { silence_max, due: None, sleep: None };
+        let rung = |alarm: &mut Alarm| {
+            let mut cx = Context::from_waker(Waker::noop());
+            alarm.poll(&mut cx).is_ready()
+        };
+        assert!(!rung(&mut alarm));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(!rung(&mut alarm));
+        alarm.calm();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(!rung(&mut alarm), "nobody waited");
+        let begun = Instant::now();
+        poll_fn(|cx| alarm.poll(cx)).await;
+        assert!(begun.elapsed() >= silence_max && begun.elapsed() < 2 * silence_max);
+    }
+}

@@ -20,6 +20,8 @@ mod lifecycle;
 #[cfg(test)]
 mod origins;
 #[cfg(test)]
+mod responses;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod tls;
