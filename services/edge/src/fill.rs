@@ -23,6 +23,7 @@ use bytes::Bytes;
 use headroom_cache::{CacheKey, StoredPolicy};
 use headroom_units::Timestamp;
 use http::{HeaderMap, StatusCode};
+use quick_cache::DefaultHashBuilder;
 use tokio::time::timeout;
 
 use crate::{
@@ -35,10 +36,12 @@ use crate::{
 /// The fills that run, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Fills {
-    running: Mutex<HashMap<CacheKey, Arc<Fill>>>,
+    running: Mutex<Running>,
     /// The bytes that all fills hold.
     held: AtomicUsize,
 }
+
+type Running = HashMap<CacheKey, Arc<Fill>, DefaultHashBuilder>;
 
 /// What a request that misses does.
 #[derive(Debug)]
@@ -174,7 +177,7 @@ impl Fills {
         cache.remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, Arc<Fill>>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -344,7 +347,7 @@ impl Lead {
         self.fill.lock().end = Some(end);
     }
 
-    fn is_running(&self, running: &HashMap<CacheKey, Arc<Fill>>) -> bool {
+    fn is_running(&self, running: &Running) -> bool {
         running.get(&self.key).is_some_and(|fill| Arc::ptr_eq(fill, &self.fill))
     }
 }

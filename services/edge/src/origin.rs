@@ -4,7 +4,7 @@
 //! ```text
 //!  order     the healthy ones in turn, then those set aside, the least recently failed first
 //!  connect   a kept connection, or a new one: resolve ─► deny list ─► TCP ─► TLS
-//!  send      HTTP/1.1, or HTTP/2 if TLS agreed on it
+//!  send      without a body over our own HTTP/1.1; with one, or if TLS agreed on HTTP/2, by hyper
 //!  answer    the head in time; its body in [`TimedBody`]
 //!            no answer: the next one, if nothing was sent or it may be sent again
 //! ```
@@ -385,7 +385,7 @@ impl Origins {
             }
             Lost::Timeout => Failure::of(FetchError::Timeout),
             Lost::Unsound(reason) => {
-                tracing::warn!(%site, %origin, reason, "an origin's response is not sound");
+                slot.tell_unsound(reason);
                 Failure::of(FetchError::Unsound)
             }
         })
@@ -405,8 +405,8 @@ impl Origins {
         let long = headers.len() > limits::HEADERS_MAX
             || respond::head_bytes(headers) > limits::HEAD_BYTES_MAX;
         if two_lengths || long {
-            let (site, origin) = (&slot.site, &slot.origin);
-            tracing::warn!(%site, %origin, two_lengths, long, "an origin's response is not sound");
+            let two = "it has two lengths";
+            slot.tell_unsound(if two_lengths { two } else { "its head is too long" });
             return Err(FetchError::Unsound);
         }
         let delimited = chunked

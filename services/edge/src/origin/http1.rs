@@ -96,7 +96,7 @@ impl Connection {
         let (head, behind) = poll_fn(|cx| self.poll_head(cx, &mut reading)).await?;
         self.alarm.calm();
         let framing = head.framing(&request.method);
-        let home = head.keep.then(|| Arc::clone(home));
+        let home = (Arc::clone(home), head.keep);
         let body = Http1Body::begin(self, framing, behind, home).map_err(Lost::Unsound)?;
         let mut response = Response::new(body);
         *response.status_mut() = head.status;

@@ -232,6 +232,12 @@ impl Slot {
         self.lock().health
     }
 
+    /// Says in the log that a response is not sound.
+    pub(super) fn tell_unsound(&self, reason: &str) {
+        let (site, origin) = (&self.site, &self.origin);
+        tracing::warn!(%site, %origin, reason, "an origin's response is not sound");
+    }
+
     /// Lets go of what is idle for too long, or closed. True if there is anything left.
     fn sweep(&self, now: Instant) -> bool {
         let mut kept = self.lock();

@@ -17,8 +17,9 @@ use crate::{limits, origin::pool::Slot};
 pub(in crate::origin) struct Http1Body {
     /// Until the body has come whole, or will not.
     connection: Option<Box<Connection>>,
-    /// Where the connection goes then, if it may be kept.
-    home: Option<Arc<Slot>>,
+    /// Where the connection goes then, if it may take another request.
+    home: Arc<Slot>,
+    keep: bool,
     framing: Framing,
     /// What was read and not handed out.
     behind: Bytes,
@@ -42,11 +43,18 @@ impl Http1Body {
         connection: Box<Connection>,
         framing: Framing,
         behind: Bytes,
-        home: Option<Arc<Slot>>,
+        (home, keep): (Arc<Slot>, bool),
     ) -> Result<Self, Unsound> {
-        let (connection, much) = (Some(connection), false);
-        let (unsound, failed) = (None, None);
-        let mut body = Self { connection, home, framing, behind, much, unsound, failed };
+        let mut body = Self {
+            connection: Some(connection),
+            home,
+            keep,
+            framing,
+            behind,
+            much: false,
+            unsound: None,
+            failed: None,
+        };
         body.pass_framing()?;
         Ok(body)
     }
@@ -96,6 +104,7 @@ impl Http1Body {
                 return Poll::Ready(Some(Ok(piece)));
             }
             if let Some(unsound) = self.unsound.take() {
+                self.home.tell_unsound(unsound);
                 return self.fail(cx, BodyError::Unsound(unsound));
             }
             if self.is_end() {
@@ -177,13 +186,13 @@ impl Http1Body {
             drop(self.behind.split_to(passed));
         }
         if self.is_delimited() && self.is_end() {
-            let connection = self.connection.take();
             // Nobody asked for what stands behind the body: it could be taken for the next response.
-            if let (Some(home), Some(mut connection), true) =
-                (self.home.take(), connection, self.behind.is_empty())
+            if let Some(mut connection) = self.connection.take()
+                && self.keep
+                && self.behind.is_empty()
             {
                 connection.alarm.calm();
-                home.keep(connection);
+                self.home.keep(connection);
             }
             self.behind = Bytes::new();
         }
