@@ -2,12 +2,18 @@
 //!
 //! ```text
 //!  forward   past the cache: one visitor, one fetch, streamed as fast as the visitor takes it
-//!  fill      one fetch for all who miss the same: runs on its own, so that it goes on when its
-//!            visitor leaves; who waits reads along, and what may be stored is stored whole
+//!  fill      one fetch for all who miss the same: who waits reads along, and what may be stored
+//!            is stored whole. Its visitor drives it until there is an answer; what is left then,
+//!            or when the visitor leaves, goes on by itself
 //!  refresh   a fill that no visitor waits for: what is stored was good enough for now
 //! ```
 
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use headroom_cache::{
     CacheKey, Decision, Exchange, HeadNews, OriginFailure, conditional_headers, head_says,
@@ -21,7 +27,7 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     body::{EdgeBody, Source, Tally},
@@ -35,13 +41,13 @@ use crate::{
     table::ServedSite,
 };
 
-/// One fill, on its own task.
+/// One fill.
 struct Filling {
     worker: Arc<Worker>,
     lead: Lead,
     site: Arc<ServedSite>,
     /// The visitor's request, for what the response varies on and whether it may be stored.
-    request: HeaderMap,
+    request: Arc<request::Parts>,
     /// What the origin is asked, without conditions.
     head: UpstreamHead,
     stale: Option<Arc<StoredObject>>,
@@ -51,6 +57,30 @@ struct Filling {
 
 /// A response that is not shared, for the visitor who led to it.
 type Own = Response<TimedBody>;
+
+/// A fill that its visitor drives. If that stops, it goes on by itself: others may read along.
+struct Driven<F: Future<Output = Option<Own>> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = Option<Own>> + Send + 'static> Driven<F> {
+    /// Ready at its end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Own>> {
+        let Some(filling) = &mut self.0 else { return Poll::Ready(None) };
+        let ended = filling.as_mut().poll(cx);
+        if ended.is_ready() {
+            self.0 = None;
+        }
+        ended
+    }
+}
+
+impl<F: Future<Output = Option<Own>> + Send + 'static> Drop for Driven<F> {
+    fn drop(&mut self) {
+        // There is no runtime any more when the edge has ended.
+        if let (Some(filling), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(filling);
+        }
+    }
+}
 
 impl Worker {
     /// Fetches for one visitor, past the cache. `why` is what `Cache-Status` says of it.
@@ -62,7 +92,11 @@ impl Worker {
         why: &'static str,
     ) -> Reply {
         let head = visit.upstream_head(&parts, &self.shared.via)?;
-        let fetched = self.fetch(&visit.site, head, body).await;
+        let (origins, site) = (&self.origins, &visit.site);
+        let fetched = match body {
+            None => self.fetch(site, &head).await,
+            Some(body) => self.told(site, origins.fetch_with(site, head, body).await),
+        };
         let response = fetched.map_err(Refusal::Fetch)?;
         if invalidates(&parts.method, response.status()) {
             self.invalidate(visit, &parts, response.headers());
@@ -161,14 +195,21 @@ impl Worker {
             return Ok((Outcome::Collapsed, response));
         }
         let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
-        let filling = self.filling(visit, &parts, lead, stale.clone())?;
-        let (tell, told) = oneshot::channel();
-        tokio::spawn(filling.run(Some(tell)));
-        if let Ok(own) = told.await {
-            let response = self.passed_on(visit, own, why);
-            return Ok((Outcome::Miss, respond::unless_known(&parts, response)));
-        }
-        match reader.answer().await {
+        let parts = Arc::new(parts);
+        let filling = self.filling(visit, Arc::clone(&parts), lead, stale.clone())?;
+        let mut filling = Driven(Some(Box::pin(filling.run())));
+        let found = poll_fn(|cx| match filling.poll(cx) {
+            Poll::Ready(Some(own)) => Poll::Ready(Ok(own)),
+            Poll::Ready(None) | Poll::Pending => reader.poll_answer(cx).map(Err),
+        });
+        let answer = match found.await {
+            Ok(own) => {
+                let response = self.passed_on(visit, own, why);
+                return Ok((Outcome::Miss, respond::unless_known(&parts, response)));
+            }
+            Err(answer) => answer,
+        };
+        match answer {
             Answer::Response(head) => {
                 let why = match (head.stored, stale) {
                     (true, None) => "headroom; fwd=miss; stored",
@@ -300,20 +341,21 @@ impl Worker {
         stale: &Arc<StoredObject>,
     ) {
         if let Some(lead) = self.shared.fills.lead(key)
+            && let parts = Arc::new(parts.clone())
             && let Ok(filling) = self.filling(visit, parts, lead, Some(Arc::clone(stale)))
         {
-            tokio::spawn(filling.run(None));
+            tokio::spawn(filling.run());
         }
     }
 
     fn filling(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: &request::Parts,
+        request: Arc<request::Parts>,
         lead: Lead,
         stale: Option<Arc<StoredObject>>,
     ) -> Result<Filling, Refusal> {
-        let mut head = visit.upstream_head(parts, &self.shared.via)?;
+        let mut head = visit.upstream_head(&request, &self.shared.via)?;
         head.method = Method::GET;
         remove_conditionals(&mut head.headers);
         head.headers.remove(RANGE);
@@ -321,7 +363,7 @@ impl Worker {
             worker: Arc::clone(self),
             lead,
             site: Arc::clone(&visit.site),
-            request: parts.headers.clone(),
+            request,
             head,
             stale,
             stamp: visit.site.newest_purge(),
@@ -333,16 +375,12 @@ impl Worker {
     }
 
     #[tracing::instrument(level = "trace", skip_all)]
-    async fn fetch(
-        &self,
-        site: &ServedSite,
-        head: UpstreamHead,
-        body: Option<Incoming>,
-    ) -> Result<Response<TimedBody>, FetchError> {
-        let answer = match body {
-            None => self.origins.fetch(site, &head).await,
-            Some(body) => self.origins.fetch_with(site, head, body).await,
-        };
+    async fn fetch(&self, site: &ServedSite, head: &UpstreamHead) -> Result<Own, FetchError> {
+        self.told(site, self.origins.fetch(site, head).await)
+    }
+
+    /// Counts how an origin answered.
+    fn told(&self, site: &ServedSite, answer: Result<Own, FetchError>) -> Result<Own, FetchError> {
         let metrics = &self.shared.metrics;
         match &answer {
             Ok(response) if response.status().is_informational() => {
@@ -367,11 +405,14 @@ impl Worker {
 
 impl Filling {
     /// Fetches, tells what was found, and stores it if that is allowed. A response that is not
-    /// shared goes to `own`, the visitor who led to it.
-    async fn run(self, own: Option<oneshot::Sender<Own>>) {
+    /// shared comes back, for the visitor who led to it.
+    async fn run(self) -> Option<Own> {
         let (response, times) = match self.ask().await {
             Ok(answer) => answer,
-            Err(error) => return self.lead.answer(Answer::Failed(error)),
+            Err(error) => {
+                self.lead.answer(Answer::Failed(error));
+                return None;
+            }
         };
         let not_modified = response.status() == StatusCode::NOT_MODIFIED;
         match self.stale.clone() {
@@ -380,8 +421,9 @@ impl Filling {
                 self.lead.answer(Answer::Stale(stale));
             }
             _ if not_modified => self.lead.answer(Answer::Failed(FetchError::Unsound)),
-            _ => self.take_over(response, times, own).await,
+            _ => return self.take_over(response, times).await,
         }
+        None
     }
 
     /// Asks about the stale response if there is one. An answer about another is none: then it is
@@ -390,19 +432,19 @@ impl Filling {
         if let Some(stale) = &self.stale {
             let mut head = self.head.clone();
             head.headers.extend(conditional_headers(&stale.policy));
-            let (response, times) = self.ask_for(head).await?;
+            let (response, times) = self.ask_for(&head).await?;
             let other = response.status() == StatusCode::NOT_MODIFIED
                 && !selects(&stale.policy, response.headers());
             if !other {
                 return Ok((response, times));
             }
         }
-        self.ask_for(self.head.clone()).await
+        self.ask_for(&self.head).await
     }
 
-    async fn ask_for(&self, head: UpstreamHead) -> Result<(Own, Exchange), FetchError> {
+    async fn ask_for(&self, head: &UpstreamHead) -> Result<(Own, Exchange), FetchError> {
         let requested_at = headroom_clock::now();
-        let response = self.worker.fetch(&self.site, head, None).await?;
+        let response = self.worker.fetch(&self.site, head).await?;
         Ok((response, Exchange { requested_at, received_at: headroom_clock::now() }))
     }
 
@@ -410,13 +452,17 @@ impl Filling {
     fn stale_is_better(&self, stale: &StoredObject, status: StatusCode) -> bool {
         let failed = matches!(status.as_u16(), 500 | 502 | 503 | 504);
         let now = headroom_clock::now();
-        failed && stale.policy.on_error(&self.request, OriginFailure::ServerError, now).is_some()
+        failed
+            && stale
+                .policy
+                .on_error(&self.request.headers, OriginFailure::ServerError, now)
+                .is_some()
     }
 
     /// Stores the stale response again with what the 304 says.
     fn freshen(self, stale: &Arc<StoredObject>, news: &HeaderMap, times: Exchange) {
         let cache = &self.worker.shared.cache;
-        match renewed(stale, news, &self.request, &self.site, times) {
+        match renewed(stale, news, &self.request.headers, &self.site, times) {
             Some(object) => {
                 let object = Arc::new(object);
                 self.lead.store(Arc::clone(&object), cache);
@@ -430,10 +476,11 @@ impl Filling {
         }
     }
 
-    /// Takes a new response: for all if it may be shared, into the cache if it fits.
-    async fn take_over(self, response: Own, times: Exchange, own: Option<oneshot::Sender<Own>>) {
+    /// Takes a new response: for all if it may be shared, into the cache if it fits. If it may not
+    /// be shared it comes back.
+    async fn take_over(self, response: Own, times: Exchange) -> Option<Own> {
         let shared = &self.worker.shared;
-        let (request, rules) = (&self.request, self.site.cache_rules());
+        let (request, rules) = (&self.request.headers, self.site.cache_rules());
         let (status, headers) = (response.status(), response.headers());
         let policy = storable(&Method::GET, request, status, headers, &times, &rules);
         let Some(policy) = policy.ok().filter(|_| response.body().is_delimited()) else {
@@ -442,25 +489,19 @@ impl Filling {
             }
             shared.unshared.remember(self.lead.key(), times.received_at);
             self.lead.answer(Answer::Unshared);
-            own.map(|own| own.send(response).map_err(drop));
-            return;
+            return Some(response);
         };
         let (mut parts, body) = response.into_parts();
         self.worker.pass_on(&mut parts.headers);
         let keep = Keep::begin(shared, body.size_hint().lower());
-        let head = FilledHead {
-            status,
-            headers: parts.headers.clone(),
-            policy: policy.clone(),
-            stored: !matches!(keep, Keep::Nothing),
-        };
+        let stored = !matches!(keep, Keep::Nothing);
+        let head = Arc::new(FilledHead { status, headers: parts.headers, policy, stored });
         if !keep.is_in_memory() {
             self.lead.pass_through();
         }
-        self.lead.answer(Answer::Response(Arc::new(head)));
-        drop(own);
-        let storing = Storing { status, headers: parts.headers, policy, times, stamp: self.stamp };
-        storing.store(&self.worker, self.lead, body, keep).await;
+        self.lead.answer(Answer::Response(Arc::clone(&head)));
+        Storing { head, times, stamp: self.stamp }.store(&self.worker, self.lead, body, keep).await;
+        None
     }
 }
 

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use headroom_cache::{CacheKey, StoredPolicy};
 use headroom_units::Timestamp;
 use http::{HeaderMap, StatusCode};
+use quick_cache::DefaultHashBuilder;
 use tokio::time::timeout;
 
 use crate::{
@@ -35,10 +36,12 @@ use crate::{
 /// The fills that run, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Fills {
-    running: Mutex<HashMap<CacheKey, Arc<Fill>>>,
+    running: Mutex<Running>,
     /// The bytes that all fills hold.
     held: AtomicUsize,
 }
+
+type Running = HashMap<CacheKey, Arc<Fill>, DefaultHashBuilder>;
 
 /// What a request that misses does.
 #[derive(Debug)]
@@ -174,7 +177,7 @@ impl Fills {
         cache.remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, Arc<Fill>>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -344,7 +347,7 @@ impl Lead {
         self.fill.lock().end = Some(end);
     }
 
-    fn is_running(&self, running: &HashMap<CacheKey, Arc<Fill>>) -> bool {
+    fn is_running(&self, running: &Running) -> bool {
         running.get(&self.key).is_some_and(|fill| Arc::ptr_eq(fill, &self.fill))
     }
 }
@@ -372,17 +375,19 @@ impl Drop for Lead {
 impl Reader {
     /// What the fill found.
     pub(crate) async fn answer(&self) -> Answer {
-        poll_fn(|cx| {
-            let mut state = self.fill.lock();
-            match state.answer.clone() {
-                Some(answer) => Poll::Ready(answer),
-                None => {
-                    self.wait(&mut state, cx);
-                    Poll::Pending
-                }
+        poll_fn(|cx| self.poll_answer(cx)).await
+    }
+
+    /// The same, when it is there.
+    pub(crate) fn poll_answer(&self, cx: &Context<'_>) -> Poll<Answer> {
+        let mut state = self.fill.lock();
+        match state.answer.clone() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.wait(&mut state, cx);
+                Poll::Pending
             }
-        })
-        .await
+        }
     }
 
     /// True if the body is known to end before its end.

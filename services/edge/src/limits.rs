@@ -113,6 +113,14 @@ pub const ORIGIN_HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub const ORIGIN_PING_EVERY: Duration = Duration::from_secs(10);
 /// The most idle connections to one origin that each thread keeps.
 pub const ORIGIN_IDLE_CONNECTIONS_MAX: usize = 256;
+/// The most interim responses (1xx) before a response.
+pub const ORIGIN_INTERIM_MAX: u8 = 16;
+/// What is read at a time of a response's head, or of a body that is not known to be longer.
+pub const ORIGIN_READ_BYTES: usize = 16 * 1024;
+/// What is read at a time of a longer body.
+pub const ORIGIN_BODY_READ_BYTES: usize = 64 * 1024;
+/// The most bytes of extensions behind a chunk's size in a response; they are passed over.
+pub const ORIGIN_CHUNK_EXTENSION_BYTES_MAX: usize = 1024;
 /// How long after the end of a second its meters are sent: a thread that was interrupted between
 /// reading the clock and counting has counted by then.
 pub const METER_DELAY: Duration = Duration::from_millis(50);
@@ -228,6 +236,9 @@ const _: () = assert!(
         <= ORIGIN_HTTP2_CONNECTION_WINDOW as usize,
     "else readers who take nothing stop all others"
 );
+const _: () =
+    assert!(ORIGIN_READ_BYTES <= HEAD_BYTES_MAX, "so that no longer head is read at once");
+const _: () = assert!(ORIGIN_READ_BYTES <= ORIGIN_BODY_READ_BYTES);
 const _: () = assert!(ORIGIN_SWEEP_EVERY.as_secs() < ORIGIN_IDLE_MAX.as_secs());
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);

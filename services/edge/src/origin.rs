@@ -4,7 +4,7 @@
 //! ```text
 //!  order     the healthy ones in turn, then those set aside, the least recently failed first
 //!  connect   a kept connection, or a new one: resolve ─► deny list ─► TCP ─► TLS
-//!  send      HTTP/1.1, or HTTP/2 if TLS agreed on it
+//!  send      without a body over our own HTTP/1.1; with one, or if TLS agreed on HTTP/2, by hyper
 //!  answer    the head in time; its body in [`TimedBody`]
 //!            no answer: the next one, if nothing was sent or it may be sent again
 //! ```
@@ -16,11 +16,12 @@ mod body;
 mod connect;
 mod deny;
 mod health;
+mod http1;
+mod message;
 mod pool;
 mod tls;
 
 use std::{
-    error::Error as _,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -32,20 +33,22 @@ use std::{
 
 pub(crate) use body::{BodyError, TimedBody};
 use bytes::Bytes;
-use connect::{ConnectError, Connected, Connector, Names};
-use headroom_units::Origin;
+use connect::{ConnectError, Connected, Connector, Names, OriginStream};
+use health::Health;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, Method, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     uri::PathAndQuery,
 };
 use http_body_util::{Either, Empty};
+use http1::{Connection, Lost};
 use hyper::{
     body::Incoming,
-    client::conn::{TrySendError, http1, http2},
+    client::conn::{http1::Builder as Http1Builder, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pool::{Connection, Key, Places, Pool, Stream};
+use message::{Failure, Message, request};
+use pool::{Places, Pool, Sender, Slot, Stream, Way};
 pub(crate) use tls::OriginTls;
 use tokio::{
     sync::watch,
@@ -91,15 +94,6 @@ pub(crate) struct Origins {
     turn: AtomicUsize,
 }
 
-/// A request that got no response.
-struct Failure {
-    error: FetchError,
-    /// The request, if nothing of it was sent.
-    unsent: Option<Box<Request<UpstreamBody>>>,
-    /// Whether it speaks against the origin.
-    counts: bool,
-}
-
 impl Origins {
     pub(crate) fn new(config: &EdgeConfig, tls: OriginTls, shared: Arc<Shared>) -> Self {
         let response_max = config.origin_response_timeout;
@@ -123,9 +117,7 @@ impl Origins {
         site: &ServedSite,
         head: &UpstreamHead,
     ) -> Result<Response<TimedBody>, FetchError> {
-        let repeat = || request(head.clone(), Either::Left(Empty::new()));
-        let again = head.method.is_idempotent().then_some(&repeat as &(dyn Fn() -> _ + Sync));
-        self.ask_in_order(site, repeat(), again, Some(self.response_max)).await
+        self.ask_in_order(site, Message::Head(head), Some(self.response_max)).await
     }
 
     /// The response to a request with a body, which can be sent only once.
@@ -137,9 +129,9 @@ impl Origins {
     ) -> Result<Response<TimedBody>, FetchError> {
         let (progress, progressed) = watch::channel(());
         let body = TimedBody::of_request(body, limits::UPLOAD_SILENCE_MAX, progress);
-        let request = request(head, Either::Right(body));
+        let request = Message::WithBody(Box::new(request(head, Either::Right(body))));
         tokio::select! {
-            answer = self.ask_in_order(site, request, None, None) => answer,
+            answer = self.ask_in_order(site, request, None) => answer,
             () = self.late(progressed) => Err(FetchError::Timeout),
         }
     }
@@ -158,88 +150,80 @@ impl Origins {
     }
 
     /// Asks one origin after the other until one answers. After a request that was sent it goes on
-    /// only if `again` makes another.
+    /// only if that may be sent again.
     async fn ask_in_order(
         &self,
         site: &ServedSite,
-        request: Request<UpstreamBody>,
-        again: Option<&(dyn Fn() -> Request<UpstreamBody> + Sync)>,
+        message: Message<'_>,
         head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, FetchError> {
-        let order = self.order(site);
-        let tries = order.len() + 1;
-        let mut next = Some(request);
+        let mut now = Instant::now();
+        let slots = self.pool.slots(&site.id, &site.origins, now);
+        let order = self.order(&slots, now);
+        let again = message.again();
+        let mut next = Some(message);
         let mut result = Err(FetchError::Unreachable);
-        for (tried, key) in order.iter().cycle().take(tries).enumerate() {
-            let Some(request) = next.take() else { break };
-            self.pool.with_health(key, Instant::now(), |health| health.asked(Instant::now()));
-            let failure = match self.ask(key, request, tried > 0, head_max).await {
+        for (tried, slot) in order.iter().cycle().take(order.len() + 1).enumerate() {
+            let Some(message) = next.take() else { break };
+            if tried > 0 {
+                now = Instant::now();
+            }
+            slot.with_health(|health| health.asked(now));
+            let kept = if tried > 0 { None } else { Some(now) };
+            let failure = match self.ask(slot, message, kept, head_max).await {
+                Ok(response) if is_failing(response.status()) => {
+                    set_back(slot, "it says that it cannot");
+                    return Ok(response);
+                }
                 Ok(response) => {
-                    self.judge(key, !is_failing(response.status()), "it says that it cannot");
+                    slot.with_health(Health::succeeded);
                     return Ok(response);
                 }
                 Err(failure) => failure,
             };
             if failure.counts {
-                self.judge(key, false, failure.error);
+                set_back(slot, failure.error);
             }
             result = Err(failure.error);
             let gone =
                 matches!(failure.error, FetchError::Unreachable | FetchError::ConnectTimeout);
-            let unsent = failure.unsent.map(|unsent| *unsent);
-            next = unsent.or_else(|| again.filter(|_| gone).map(|again| again()));
+            let repeated = again.as_ref().filter(|_| gone).and_then(Message::again);
+            next = failure.unsent.or(repeated);
         }
         result
     }
 
     /// The healthy origins from the one whose turn it is on, then those that are set aside.
-    fn order(&self, site: &ServedSite) -> Vec<Key> {
-        let now = Instant::now();
-        let key = |origin: &Origin| Key { site: site.id.clone(), origin: origin.clone() };
-        let (mut well, mut aside) = (Vec::new(), Vec::new());
-        for key in site.origins.iter().map(key) {
-            let health = self.pool.health(&key);
+    fn order<'s>(&self, slots: &'s [Arc<Slot>], now: Instant) -> Vec<&'s Arc<Slot>> {
+        let (mut well, mut aside) = (Vec::with_capacity(slots.len()), Vec::new());
+        for slot in slots {
+            let health = slot.health();
             if health.is_available(now) {
-                well.push(key);
+                well.push(slot);
             } else {
-                aside.push((health.last_failure(), key));
+                aside.push((health.last_failure(), slot));
             }
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let first = turn.checked_rem(well.len()).unwrap_or_default();
         well.rotate_left(first);
         aside.sort_by_key(|(failed, _)| *failed);
-        well.extend(aside.into_iter().map(|(_, key)| key));
+        well.extend(aside.into_iter().map(|(_, slot)| slot));
         well
     }
 
-    fn judge(&self, key: &Key, good: bool, why: impl std::fmt::Display) {
-        let now = Instant::now();
-        let aside = self.pool.with_health(key, now, |health| match good {
-            true => {
-                health.succeeded();
-                false
-            }
-            false => health.failed(now),
-        });
-        if aside {
-            tracing::warn!(site = %key.site, origin = %key.origin, %why, "an origin is set aside");
-        }
-    }
-
-    /// Asks one origin: over kept connections as long as they turn out to be closed, then over a
-    /// new one; at once over a new one if it is `anew`.
-    async fn ask(
+    /// Asks one origin: over connections that were `kept` until now as long as they turn out to be
+    /// closed, then over a new one.
+    async fn ask<'h>(
         &self,
-        key: &Key,
-        mut request: Request<UpstreamBody>,
-        anew: bool,
+        slot: &Arc<Slot>,
+        mut message: Message<'h>,
+        kept: Option<Instant>,
         head_max: Option<Duration>,
-    ) -> Result<Response<TimedBody>, Failure> {
-        let kept = || if anew { None } else { self.pool.take(key, Instant::now()) };
-        while let Some(connection) = kept() {
-            match self.send(key, connection, request, head_max).await {
-                Err(Failure { unsent: Some(unsent), .. }) => request = *unsent,
+    ) -> Result<Response<TimedBody>, Failure<'h>> {
+        while let Some(way) = kept.and_then(|now| slot.take(message.has_body(), now)) {
+            match self.send(slot, way, message, head_max).await {
+                Err(Failure { unsent: Some(unsent), .. }) => message = unsent,
                 // What happened to a kept connection says nothing of the origin, but a timeout.
                 Err(failure) => {
                     let counts = failure.error != FetchError::Unreachable && failure.counts;
@@ -248,57 +232,48 @@ impl Origins {
                 Ok(response) => return Ok(response),
             }
         }
-        match self.connect(key).await {
-            Ok(connection) => self.send(key, connection, request, head_max).await,
+        match self.connect(slot).await {
+            Ok(way) => self.send(slot, way, message, head_max).await,
             Err(error) => {
-                tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
-                Err(Failure {
-                    error: error.meaning(),
-                    unsent: Some(Box::new(request)),
-                    counts: true,
-                })
+                tracing::debug!(site = %slot.site, origin = %slot.origin, %error, "not reached");
+                Err(Failure { error: error.meaning(), unsent: Some(message), counts: true })
             }
         }
     }
 
-    async fn connect(&self, key: &Key) -> Result<Connection, ConnectError> {
-        let connected = self.connector.connect(&key.origin, true).await;
+    async fn connect(&self, slot: &Slot) -> Result<Way, ConnectError> {
+        let connected = self.connector.connect(&slot.origin, true).await;
         if let Err(ConnectError::Denied(address, reason)) = &connected
-            && self.pool.health(key).last_failure().is_none()
+            && slot.health().last_failure().is_none()
         {
             // Told once, and not with each request.
-            tracing::warn!(site = %key.site, origin = %key.origin, %address, reason, "denied");
+            tracing::warn!(site = %slot.site, origin = %slot.origin, %address, reason, "denied");
         }
-        let Connected { stream, h2 } = connected?;
-        let stream = TokioIo::new(stream);
-        let failed = |error| ConnectError::Connect(std::io::Error::other(error));
-        if h2 {
-            let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_header_list_size(limits::ORIGIN_HEADER_LIST_BYTES_MAX)
-                .initial_stream_window_size(limits::ORIGIN_HTTP2_STREAM_WINDOW)
-                .initial_connection_window_size(limits::ORIGIN_HTTP2_CONNECTION_WINDOW)
-                .keep_alive_interval(limits::ORIGIN_PING_EVERY)
-                .keep_alive_timeout(self.response_max)
-                .handshake(stream)
-                .await
-                .map_err(failed)?;
-            let places = Places::new();
-            let told = Arc::clone(&places);
-            tokio::spawn(poll_fn(move |cx| {
-                let ended = Pin::new(&mut driver).poll(cx);
-                told.limit(driver.current_max_send_streams());
-                ended
-            }));
-            return Ok(self.pool.keep_http2(key, sender, places, Instant::now()));
+        match connected? {
+            Connected { stream, h2: true } => self.connect_http2(slot, stream).await,
+            Connected { stream, .. } => Ok(Way::Http1(Connection::new(stream, self.response_max))),
         }
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(limits::HEAD_BYTES_MAX)
-            .handshake(stream)
+    }
+
+    async fn connect_http2(&self, slot: &Slot, stream: OriginStream) -> Result<Way, ConnectError> {
+        let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(limits::ORIGIN_HEADER_LIST_BYTES_MAX)
+            .initial_stream_window_size(limits::ORIGIN_HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(limits::ORIGIN_HTTP2_CONNECTION_WINDOW)
+            .keep_alive_interval(limits::ORIGIN_PING_EVERY)
+            .keep_alive_timeout(self.response_max)
+            .handshake(TokioIo::new(stream))
             .await
-            .map_err(failed)?;
-        tokio::spawn(driver);
-        Ok(Connection::Http1(sender))
+            .map_err(no_connection)?;
+        let places = Places::new();
+        let told = Arc::clone(&places);
+        tokio::spawn(poll_fn(move |cx| {
+            let ended = Pin::new(&mut driver).poll(cx);
+            told.limit(driver.current_max_send_streams());
+            ended
+        }));
+        Ok(slot.keep_http2(sender, places, Instant::now()))
     }
 
     /// The response to a request without a body that may change the protocol (RFC 9110 §7.8), from
@@ -309,12 +284,14 @@ impl Origins {
         head: UpstreamHead,
     ) -> Result<Response<Incoming>, FetchError> {
         let mut result = Err(FetchError::Unreachable);
-        for key in self.order(site) {
-            match self.connector.connect(&key.origin, false).await {
-                Ok(connected) => return self.upgrade_over(connected, head).await,
+        let now = Instant::now();
+        let slots = self.pool.slots(&site.id, &site.origins, now);
+        for slot in self.order(&slots, now) {
+            match self.connector.connect(&slot.origin, false).await {
+                Ok(connected) => return self.upgrade_over(connected, &head).await,
                 Err(error) => {
-                    tracing::debug!(site = %key.site, origin = %key.origin, %error, "not reached");
-                    self.judge(&key, false, &error);
+                    tracing::debug!(site = %slot.site, origin = %slot.origin, %error, "not reached");
+                    set_back(slot, &error);
                     result = Err(error.meaning());
                 }
             }
@@ -325,56 +302,99 @@ impl Origins {
     async fn upgrade_over(
         &self,
         connected: Connected,
-        head: UpstreamHead,
+        head: &UpstreamHead,
     ) -> Result<Response<Incoming>, FetchError> {
-        let (mut sender, driver) = http1::Builder::new()
+        let (mut sender, driver) = Http1Builder::new()
             .max_buf_size(limits::HEAD_BYTES_MAX)
             .handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|_| FetchError::Unreachable)?;
         // It ends with the response's content, or when the connection is given to the tunnel.
         tokio::spawn(driver.with_upgrades());
-        let request = request(head, Either::Left(Empty::new()));
-        let sent = answered(sender.try_send_request(request), Some(self.response_max)).await;
+        let send = |request| sender.try_send_request(request);
+        let sent = Message::Head(head).send_by_hyper(send, None, Some(self.response_max)).await;
         sent.map_err(|failure| failure.error)
     }
 
-    async fn send(
+    async fn send<'h>(
         &self,
-        key: &Key,
-        connection: Connection,
-        request: Request<UpstreamBody>,
+        slot: &Arc<Slot>,
+        way: Way,
+        message: Message<'h>,
         head_max: Option<Duration>,
-    ) -> Result<Response<TimedBody>, Failure> {
-        let (response, stream) = match connection {
-            Connection::Http1(mut sender) => {
-                let response = answered(sender.try_send_request(request), head_max).await;
-                if response.is_ok() {
-                    self.keep_when_idle(key, sender);
+    ) -> Result<Response<TimedBody>, Failure<'h>> {
+        match (way, message) {
+            (Way::Http1(connection), Message::Head(head)) => {
+                self.send_head(slot, connection, head).await
+            }
+            (Way::Http1(connection), message @ Message::WithBody(_)) => {
+                match by_hyper(connection.into_stream()).await {
+                    Ok(sender) => self.send_upload(slot, sender, message, head_max).await,
+                    Err(error) => {
+                        let error = error.meaning();
+                        Err(Failure { error, unsent: Some(message), counts: true })
+                    }
                 }
-                (response, None)
             }
-            Connection::Http2(mut sender, stream) => {
-                let response = match as_http2(request, &key.origin) {
-                    Ok(request) => answered(sender.try_send_request(request), head_max).await,
-                    Err(error) => Err(Failure { error, unsent: None, counts: false }),
-                };
-                let back = |failure: Failure| Failure {
-                    unsent: failure.unsent.map(|unsent| Box::new(as_http1(*unsent))),
-                    ..failure
-                };
-                (response.map_err(back), Some(stream))
+            (Way::Upload(sender), message) => {
+                self.send_upload(slot, sender, message, head_max).await
             }
+            (Way::Http2(mut sender, stream), message) => {
+                let send = |request| sender.try_send_request(request);
+                let response = message.send_by_hyper(send, Some(&slot.origin), head_max).await?;
+                self.taken(slot, response, Some(stream)).map_err(Failure::of)
+            }
+        }
+    }
+
+    async fn send_upload<'h>(
+        &self,
+        slot: &Arc<Slot>,
+        mut sender: Sender,
+        message: Message<'h>,
+        head_max: Option<Duration>,
+    ) -> Result<Response<TimedBody>, Failure<'h>> {
+        let send = |request| sender.try_send_request(request);
+        let response = message.send_by_hyper(send, None, head_max).await?;
+        keep_when_idle(slot, sender);
+        self.taken(slot, response, None).map_err(Failure::of)
+    }
+
+    async fn send_head<'h>(
+        &self,
+        slot: &Arc<Slot>,
+        connection: Box<Connection>,
+        head: &'h UpstreamHead,
+    ) -> Result<Response<TimedBody>, Failure<'h>> {
+        let lost = match connection.ask(head, slot).await {
+            Ok(response) => {
+                return Ok(response.map(|body| TimedBody::of_http1(body, self.response_max)));
+            }
+            Err(lost) => lost,
         };
-        let taken = |response| self.taken(key, response, stream);
-        let unsound = |error| Failure { error, unsent: None, counts: true };
-        response.and_then(|response| taken(response).map_err(unsound))
+        let (site, origin) = (&slot.site, &slot.origin);
+        Err(match lost {
+            Lost::Unsent => Failure {
+                error: FetchError::Unreachable,
+                unsent: Some(Message::Head(head)),
+                counts: true,
+            },
+            Lost::Broken(error) => {
+                tracing::debug!(%site, %origin, %error, "an origin did not answer");
+                Failure::of(FetchError::Unreachable)
+            }
+            Lost::Timeout => Failure::of(FetchError::Timeout),
+            Lost::Unsound(reason) => {
+                slot.tell_unsound(reason);
+                Failure::of(FetchError::Unsound)
+            }
+        })
     }
 
     /// A response with a body that is timed, if its head is sound.
     fn taken(
         &self,
-        key: &Key,
+        slot: &Slot,
         response: Response<Incoming>,
         stream: Option<Stream>,
     ) -> Result<Response<TimedBody>, FetchError> {
@@ -385,8 +405,8 @@ impl Origins {
         let long = headers.len() > limits::HEADERS_MAX
             || respond::head_bytes(headers) > limits::HEAD_BYTES_MAX;
         if two_lengths || long {
-            let (site, origin) = (&key.site, &key.origin);
-            tracing::warn!(%site, %origin, two_lengths, long, "an origin's response is not sound");
+            let two = "it has two lengths";
+            slot.tell_unsound(if two_lengths { two } else { "its head is too long" });
             return Err(FetchError::Unsound);
         }
         let delimited = chunked
@@ -395,57 +415,40 @@ impl Origins {
         let silence_max = self.response_max;
         Ok(response.map(|body| TimedBody::of_response(body, silence_max, delimited, stream)))
     }
+}
 
-    /// Keeps the connection once the response has come whole.
-    fn keep_when_idle(&self, key: &Key, mut sender: http1::SendRequest<UpstreamBody>) {
-        let (pool, key) = (Arc::downgrade(&self.pool), key.clone());
-        tokio::spawn(async move {
-            if sender.ready().await.is_ok()
-                && let Some(pool) = pool.upgrade()
-            {
-                pool.keep_http1(&key, sender, Instant::now());
-            }
-        });
+/// What happened speaks against the origin.
+fn set_back(slot: &Slot, why: impl std::fmt::Display) {
+    if slot.with_health(|health| health.failed(Instant::now())) {
+        tracing::warn!(site = %slot.site, origin = %slot.origin, %why, "an origin is set aside");
     }
 }
 
-/// A request in the form of HTTP/1.1.
-fn request(head: UpstreamHead, body: UpstreamBody) -> Request<UpstreamBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = Uri::from(head.target);
-    *request.headers_mut() = head.headers;
-    request
+/// HTTP/1.1 for requests with a body.
+async fn by_hyper(stream: OriginStream) -> Result<Sender, ConnectError> {
+    let (sender, driver) = Http1Builder::new()
+        .max_buf_size(limits::HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(no_connection)?;
+    tokio::spawn(driver);
+    Ok(sender)
 }
 
-/// The same for HTTP/2: the host stands in `:authority` (RFC 9113 §8.3.1).
-fn as_http2(
-    mut request: Request<UpstreamBody>,
-    origin: &Origin,
-) -> Result<Request<UpstreamBody>, FetchError> {
-    let host = request.headers_mut().remove(HOST).ok_or(FetchError::Unsound)?;
-    let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = Uri::builder()
-        .scheme(origin.scheme.as_str())
-        .authority(host.as_bytes())
-        .path_and_query(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
-        .build()
-        .map_err(|_| FetchError::Unsound)?;
-    *request.version_mut() = Version::HTTP_2;
-    Ok(request)
+fn no_connection(error: hyper::Error) -> ConnectError {
+    ConnectError::Connect(std::io::Error::other(error))
 }
 
-/// And back, if it was not sent.
-fn as_http1(mut request: Request<UpstreamBody>) -> Request<UpstreamBody> {
-    let (uri, headers) = (request.uri().clone(), request.headers_mut());
-    if let Some(host) = uri.authority().and_then(|host| host.as_str().try_into().ok()) {
-        headers.insert(HOST, host);
-    }
-    if let Some(target) = uri.path_and_query().cloned() {
-        *request.uri_mut() = Uri::from(target);
-    }
-    *request.version_mut() = Version::HTTP_11;
-    request
+/// Keeps the connection once the response has come whole.
+fn keep_when_idle(slot: &Arc<Slot>, mut sender: Sender) {
+    let slot = Arc::downgrade(slot);
+    tokio::spawn(async move {
+        if sender.ready().await.is_ok()
+            && let Some(slot) = slot.upgrade()
+        {
+            slot.keep_upload(sender);
+        }
+    });
 }
 
 /// True for what an origin says when it cannot serve, whatever is asked.
@@ -454,37 +457,4 @@ fn is_failing(status: StatusCode) -> bool {
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-async fn answered(
-    sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>>,
-    head_max: Option<Duration>,
-) -> Result<Response<Incoming>, Failure> {
-    let sent = match head_max {
-        Some(head_max) => timeout(head_max, sending).await,
-        None => Ok(sending.await),
-    };
-    match sent {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(mut failed)) => {
-            let unsent = failed.take_message().map(Box::new);
-            let error = meaning(&failed.into_error());
-            Err(Failure { error, unsent, counts: error != FetchError::Upload })
-        }
-        Err(_) => Err(Failure { error: FetchError::Timeout, unsent: None, counts: true }),
-    }
-}
-
-/// What a failure means for the visitor.
-fn meaning(error: &hyper::Error) -> FetchError {
-    tracing::debug!(?error, "an origin did not answer");
-    let timed_out = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::TimedOut;
-    match error {
-        _ if error.is_user() => FetchError::Upload,
-        _ if error.is_parse() => FetchError::Unsound,
-        _ if error.source().and_then(|cause| cause.downcast_ref()).is_some_and(timed_out) => {
-            FetchError::Timeout
-        }
-        _ => FetchError::Unreachable,
-    }
 }

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headroom_cache::{Exchange, StoredPolicy};
-use http::{HeaderMap, StatusCode};
+use headroom_cache::Exchange;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::{
     cache::chunk_key,
     disk::Disk,
-    fill::Lead,
+    fill::{FilledHead, Lead},
     limits,
     object::{CHUNK, Parts, StoredObject},
     origin::TimedBody,
@@ -21,9 +20,7 @@ use crate::{
 
 /// A response that is read into the cache.
 pub(crate) struct Storing {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) policy: StoredPolicy,
+    pub(crate) head: Arc<FilledHead>,
     pub(crate) times: Exchange,
     pub(crate) stamp: u64,
 }
@@ -71,9 +68,9 @@ impl Storing {
 
     fn finish(&self, worker: &Worker, lead: &Lead, whole: Keep) {
         let parts = Parts {
-            status: self.status,
-            headers: &self.headers,
-            policy: self.policy.clone(),
+            status: self.head.status,
+            headers: &self.head.headers,
+            policy: self.head.policy.clone(),
             times: self.times,
             stamp: self.stamp,
         };

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::pool::Stream;
+use super::{http1::Http1Body, pool::Stream};
 use crate::pace::Pace;
 
 /// Why a body ends before its end.
@@ -23,6 +23,10 @@ use crate::pace::Pace;
 pub(crate) enum BodyError {
     #[error("the content was cut off: {0}")]
     CutOff(Arc<hyper::Error>),
+    #[error("the connection broke within the content: {0}")]
+    Broken(Arc<std::io::Error>),
+    #[error("the content is not sound: {0}")]
+    Unsound(&'static str),
     #[error("the visitor took the content too slowly for the others who wait for it")]
     TooSlow,
     #[error("the contract that paid for it is over")]
@@ -36,7 +40,7 @@ pub(crate) enum BodyError {
 /// A body that comes over a connection; a silence that is too long is an error.
 #[derive(Debug)]
 pub(crate) struct TimedBody {
-    inner: Incoming,
+    inner: Inner,
     silence_max: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     delimited: bool,
@@ -44,6 +48,15 @@ pub(crate) struct TimedBody {
     _stream: Option<Stream>,
     /// Only content from a visitor has it.
     upload: Option<Box<Upload>>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+enum Inner {
+    /// Over hyper's connections: requests, and what comes over HTTP/2 or answers an upload.
+    Hyper(Incoming),
+    /// Over our own connections. It minds silence by itself.
+    Http1(Http1Body),
 }
 
 /// What only content from a visitor has.
@@ -63,7 +76,14 @@ impl TimedBody {
         delimited: bool,
         stream: Option<Stream>,
     ) -> Self {
+        let inner = Inner::Hyper(inner);
         Self { inner, silence_max, alarm: None, delimited, _stream: stream, upload: None }
+    }
+
+    /// The body of a response to a request without one.
+    pub(super) fn of_http1(body: Http1Body, silence_max: Duration) -> Self {
+        let (delimited, inner) = (body.is_delimited(), Inner::Http1(body));
+        Self { inner, silence_max, alarm: None, delimited, _stream: None, upload: None }
     }
 
     /// The body of a response that is sent on as it comes, over a connection that is then at its
@@ -79,6 +99,7 @@ impl TimedBody {
         progress: watch::Sender<()>,
     ) -> Self {
         let upload = Some(Box::new(Upload { pace: Pace::new(silence_max), progress }));
+        let inner = Inner::Hyper(inner);
         Self { inner, silence_max, alarm: None, delimited: true, _stream: None, upload }
     }
 
@@ -96,7 +117,13 @@ impl Body for TimedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+        let incoming = match &mut self.inner {
+            Inner::Hyper(incoming) => incoming,
+            Inner::Http1(body) => {
+                return body.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)));
+            }
+        };
+        if let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) {
             self.alarm = None;
             if let Some(upload) = &mut self.upload {
                 upload.progress.send_replace(());
@@ -118,10 +145,16 @@ impl Body for TimedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            Inner::Hyper(incoming) => incoming.is_end_stream(),
+            Inner::Http1(body) => body.is_end(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Inner::Hyper(incoming) => incoming.size_hint(),
+            Inner::Http1(body) => body.size_hint(),
+        }
     }
 }

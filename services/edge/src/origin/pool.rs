@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -13,22 +14,22 @@ use std::{
 
 use headroom_units::{Origin, SiteId};
 use hyper::client::conn::{http1, http2};
+use quick_cache::DefaultHashBuilder;
 use tokio::time::Instant;
 
-use super::{UpstreamBody, health::Health};
+use super::{UpstreamBody, health::Health, http1::Connection};
 use crate::limits;
 
-/// Whose connections: one site's to one of its origins.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) site: SiteId,
-    pub(super) origin: Origin,
-}
+/// A connection for requests with a body.
+pub(super) type Sender = http1::SendRequest<UpstreamBody>;
 
-/// A connection that requests are sent on.
-pub(super) enum Connection {
-    Http1(http1::SendRequest<UpstreamBody>),
-    /// With what stands for the request on it, until its response has come whole.
+/// The way a request goes.
+pub(super) enum Way {
+    /// Over HTTP/1.1.
+    Http1(Box<Connection>),
+    /// With a body, over HTTP/1.1 of hyper's.
+    Upload(Sender),
+    /// Over HTTP/2, with what stands for the request on it, until its response has come whole.
     Http2(http2::SendRequest<UpstreamBody>, Stream),
 }
 
@@ -60,16 +61,29 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<Key, Slot>,
+    sites: HashMap<SiteId, Known, DefaultHashBuilder>,
     sweeping: bool,
 }
 
 #[derive(Debug)]
-struct Slot {
-    idle: Vec<(http1::SendRequest<UpstreamBody>, Instant)>,
+struct Known {
+    slots: Arc<[Arc<Slot>]>,
+    used: Instant,
+}
+
+/// What is known of one origin of one site, and the connections to it.
+pub(super) struct Slot {
+    pub(super) site: SiteId,
+    pub(super) origin: Origin,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    idle: Vec<(Box<Connection>, Instant)>,
+    uploads: Vec<(Sender, Instant)>,
     http2: Vec<Shared>,
     health: Health,
-    used: Instant,
 }
 
 /// A connection that many requests share.
@@ -84,13 +98,13 @@ struct Shared {
 impl Shared {
     /// A place on it, if there is one. Visitors take their responses at their own pace: so few
     /// share a connection that those who take nothing cannot use up its window.
-    fn place(&mut self, now: Instant) -> Option<Connection> {
+    fn place(&mut self, now: Instant) -> Option<Way> {
         // One reference is held here, and one by what drives the connection.
         if Arc::strong_count(&self.streams) >= self.streams.most.load(Ordering::Relaxed) + 2 {
             return None;
         }
         self.used = now;
-        Some(Connection::Http2(self.sender.clone(), Arc::clone(&self.streams)))
+        Some(Way::Http2(self.sender.clone(), Arc::clone(&self.streams)))
     }
 
     fn is_worth_keeping(&self, now: Instant) -> bool {
@@ -100,116 +114,161 @@ impl Shared {
 }
 
 fn is_old(since: Instant, now: Instant) -> bool {
-    now.duration_since(since) >= limits::ORIGIN_IDLE_MAX
+    now.saturating_duration_since(since) >= limits::ORIGIN_IDLE_MAX
 }
 
 impl Pool {
-    /// A connection that is open and has nothing to do; for HTTP/2, one that is open.
-    pub(super) fn take(&self, key: &Key, now: Instant) -> Option<Connection> {
+    /// What is known of the origins of `site`, in their order.
+    pub(super) fn slots(
+        self: &Arc<Self>,
+        site: &SiteId,
+        origins: &[Origin],
+        now: Instant,
+    ) -> Arc<[Arc<Slot>]> {
         let mut state = self.lock();
-        let slot = state.slots.get_mut(key)?;
-        slot.used = now;
-        slot.http2.retain(|shared| shared.sender.is_ready());
-        if let Some(place) = slot.http2.iter_mut().find_map(|shared| shared.place(now)) {
-            return Some(place);
+        if !state.sweeping {
+            state.sweeping = true;
+            tokio::spawn(sweep(Arc::downgrade(self)));
         }
-        // The one used last is the least likely to be closed under the request.
-        while let Some((sender, since)) = slot.idle.pop() {
-            if sender.is_ready() && !is_old(since, now) {
-                return Some(Connection::Http1(sender));
+        let known = state.sites.get_mut(site);
+        if let Some(known) = known {
+            known.used = now;
+            if known.slots.iter().map(|slot| &slot.origin).eq(origins) {
+                return Arc::clone(&known.slots);
             }
         }
-        None
-    }
-
-    /// Keeps a connection that has become idle.
-    pub(super) fn keep_http1(
-        self: &Arc<Self>,
-        key: &Key,
-        sender: http1::SendRequest<UpstreamBody>,
-        now: Instant,
-    ) {
-        let mut state = self.lock();
-        let slot = state.slot(key, now);
-        if slot.idle.len() < limits::ORIGIN_IDLE_CONNECTIONS_MAX {
-            slot.idle.push((sender, now));
+        // The origins are new, or others than before: of those that stay all goes on.
+        let before = state.sites.remove(site);
+        let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(origins.len());
+        for origin in origins {
+            let mut known = before.iter().flat_map(|known| known.slots.iter()).chain(&slots);
+            let slot = known.find(|slot| slot.origin == *origin).cloned();
+            slots.push(slot.unwrap_or_else(|| Slot::new(site, origin)));
         }
-        self.sweep_from_now_on(&mut state);
-    }
-
-    /// Keeps a new connection that many requests share, and gives the first place on it.
-    pub(super) fn keep_http2(
-        self: &Arc<Self>,
-        key: &Key,
-        sender: http2::SendRequest<UpstreamBody>,
-        streams: Stream,
-        now: Instant,
-    ) -> Connection {
-        let first = Connection::Http2(sender.clone(), Arc::clone(&streams));
-        let mut state = self.lock();
-        state.slot(key, now).http2.push(Shared { sender, streams, used: now });
-        self.sweep_from_now_on(&mut state);
-        first
-    }
-
-    /// Looks at, and changes, what is known of an origin's health.
-    pub(super) fn with_health<T>(
-        self: &Arc<Self>,
-        key: &Key,
-        now: Instant,
-        work: impl FnOnce(&mut Health) -> T,
-    ) -> T {
-        let mut state = self.lock();
-        let result = work(&mut state.slot(key, now).health);
-        self.sweep_from_now_on(&mut state);
-        result
-    }
-
-    /// What is known of an origin's health.
-    pub(super) fn health(&self, key: &Key) -> Health {
-        self.lock().slots.get(key).map(|slot| slot.health).unwrap_or_default()
+        let slots: Arc<[_]> = slots.into();
+        state.sites.insert(site.clone(), Known { slots: Arc::clone(&slots), used: now });
+        slots
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Lets go of what is idle for too long, as long as there is anything.
-    fn sweep_from_now_on(self: &Arc<Self>, state: &mut State) {
-        if !state.sweeping {
-            state.sweeping = true;
-            tokio::spawn(sweep(Arc::downgrade(self)));
-        }
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("site", &self.site)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
+impl Slot {
+    fn new(site: &SiteId, origin: &Origin) -> Arc<Self> {
+        let (site, origin) = (site.clone(), origin.clone());
+        Arc::new(Self { site, origin, kept: Mutex::default() })
+    }
+
+    /// A connection that is open and has nothing to do; for HTTP/2, one that is open. `uploads`
+    /// says whether the request has a body.
+    pub(super) fn take(&self, uploads: bool, now: Instant) -> Option<Way> {
+        let mut kept = self.lock();
+        if !kept.http2.is_empty() {
+            kept.http2.retain(|shared| shared.sender.is_ready());
+            if let Some(place) = kept.http2.iter_mut().find_map(|shared| shared.place(now)) {
+                return Some(place);
+            }
+        }
+        // The one used last is the least likely to be closed under the request.
+        while uploads && let Some((sender, since)) = kept.uploads.pop() {
+            if sender.is_ready() && !is_old(since, now) {
+                return Some(Way::Upload(sender));
+            }
+        }
+        while let Some((mut connection, since)) = kept.idle.pop() {
+            if !is_old(since, now) && connection.is_quiet() {
+                return Some(Way::Http1(connection));
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose response has come whole.
+    pub(super) fn keep(&self, connection: Box<Connection>) {
+        let mut kept = self.lock();
+        if kept.idle.len() < limits::ORIGIN_IDLE_CONNECTIONS_MAX {
+            kept.idle.push((connection, Instant::now()));
+        }
+    }
+
+    /// Keeps a connection for requests with a body that has become idle.
+    pub(super) fn keep_upload(&self, sender: Sender) {
+        let mut kept = self.lock();
+        if kept.uploads.len() < limits::ORIGIN_IDLE_CONNECTIONS_MAX {
+            kept.uploads.push((sender, Instant::now()));
+        }
+    }
+
+    /// Keeps a new connection that many requests share, and gives the first place on it.
+    pub(super) fn keep_http2(
+        &self,
+        sender: http2::SendRequest<UpstreamBody>,
+        streams: Stream,
+        now: Instant,
+    ) -> Way {
+        let first = Way::Http2(sender.clone(), Arc::clone(&streams));
+        self.lock().http2.push(Shared { sender, streams, used: now });
+        first
+    }
+
+    /// Changes what is known of the origin's health.
+    pub(super) fn with_health<T>(&self, work: impl FnOnce(&mut Health) -> T) -> T {
+        work(&mut self.lock().health)
+    }
+
+    /// What is known of the origin's health.
+    pub(super) fn health(&self) -> Health {
+        self.lock().health
+    }
+
+    /// Says in the log that a response is not sound.
+    pub(super) fn tell_unsound(&self, reason: &str) {
+        let (site, origin) = (&self.site, &self.origin);
+        tracing::warn!(%site, %origin, reason, "an origin's response is not sound");
+    }
+
+    /// Lets go of what is idle for too long, or closed. True if there is anything left.
+    fn sweep(&self, now: Instant) -> bool {
+        let mut kept = self.lock();
+        kept.idle.retain_mut(|(connection, since)| !is_old(*since, now) && connection.is_quiet());
+        let twice = kept.idle.len().saturating_mul(2);
+        kept.idle.shrink_to(twice);
+        kept.uploads.retain(|(sender, since)| !sender.is_closed() && !is_old(*since, now));
+        let twice = kept.uploads.len().saturating_mul(2);
+        kept.uploads.shrink_to(twice);
+        kept.http2.retain(|shared| shared.is_worth_keeping(now));
+        !(kept.idle.is_empty() && kept.uploads.is_empty() && kept.http2.is_empty())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks through all connections, as long as there is anything.
 async fn sweep(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(limits::ORIGIN_SWEEP_EVERY).await;
         let Some(pool) = pool.upgrade() else { return };
         let (mut state, now) = (pool.lock(), Instant::now());
-        state.slots.retain(|_, slot| {
-            slot.idle.retain(|(sender, since)| !sender.is_closed() && !is_old(*since, now));
-            slot.idle.shrink_to(slot.idle.len().saturating_mul(2));
-            slot.http2.retain(|shared| shared.is_worth_keeping(now));
-            !is_old(slot.used, now) || !slot.idle.is_empty() || !slot.http2.is_empty()
+        state.sites.retain(|_, known| {
+            let busy = known.slots.iter().filter(|slot| slot.sweep(now)).count() > 0;
+            busy || !is_old(known.used, now)
         });
-        if state.slots.is_empty() {
+        if state.sites.is_empty() {
             state.sweeping = false;
             return;
         }
-    }
-}
-
-impl State {
-    fn slot(&mut self, key: &Key, now: Instant) -> &mut Slot {
-        let slot = self.slots.entry(key.clone()).or_insert_with(|| Slot {
-            idle: Vec::new(),
-            http2: Vec::new(),
-            health: Health::default(),
-            used: now,
-        });
-        slot.used = now;
-        slot
     }
 }

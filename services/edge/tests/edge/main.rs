@@ -22,6 +22,8 @@ mod origins;
 #[cfg(test)]
 mod plain;
 #[cfg(test)]
+mod responses;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod tls;
