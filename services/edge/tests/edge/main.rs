@@ -22,6 +22,8 @@ mod origins;
 #[cfg(test)]
 mod running;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod upgrade;
