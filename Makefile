@@ -15,7 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci bench-edge conformance-edge setup setup-lint
+.PHONY: help demo test lint audit ci bench-edge conformance-edge slow-clients setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -57,6 +57,11 @@ conformance-edge: setup ## run the public HTTP caching suite against the edge, n
 	  echo 'error: python3 (3.11 or later) is missing: apt-get install python3' >&2; exit 1; }
 	$(CARGO) build --locked --package headroom --bin headroom
 	python3 bench/conformance/run.py $(ARGS)
+
+slow-clients: setup ## 10,000 slow clients against the edge and how long honest visitors wait (ARGS=clients)
+	$(CARGO) build --locked --package headroom --bin headroom
+	services/edge/tests/slow_clients.sh "$${CARGO_TARGET_DIR:-target}/debug/headroom" $(ARGS)
+
 bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a quarter of an hour
 	bench/edge/install.sh
 	$(CARGO) build --release --locked --package headroom --bin headroom

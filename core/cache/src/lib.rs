@@ -5,7 +5,7 @@
 //!  response ──► storable() ──► StoredPolicy          plain numbers, compiled once
 //!  request  ──► select() ──► decide(now) ──► Fresh | Stale | StaleWhileRevalidate
 //!                                            | Validate | Miss | GatewayTimeout
-//!           ──► precondition(), ranges() ──► 200 | 206 | 304 | 412 | 416
+//!           ──► not_modified(), ranges() ──► 200 | 206 | 304 | 416
 //!  304      ──► selects() ──► update_on_304() ──► storable() again
 //!  HEAD     ──► head_says() ──► the same, or stale
 //!  failure  ──► on_error() ──► the stale response, or none
@@ -19,6 +19,7 @@
 //!
 //! What it does not do: it holds no responses and evicts none, it speaks to no origin, and it has
 //! no clock. It stores only responses to GET, and puts no parts together (RFC 9111 §3.3, §3.4).
+//! `If-Match` and `If-Unmodified-Since` are the origin's matter (RFC 9110 §13.2.1).
 
 mod date;
 mod directives;
@@ -47,12 +48,12 @@ pub use invalidation::{invalidates, related_targets};
 pub use key::CacheKey;
 pub use policy::{Decision, OriginFailure, PolicyParts, StoredPolicy, select};
 pub use range::{
-    ByteRange, Ranges, content_range, multipart_end, multipart_head, multipart_length,
-    parse_content_range, ranges, unsatisfied,
+    ByteRange, Ranges, content_range, multipart_end, multipart_head, multipart_length, ranges,
+    unsatisfied,
 };
 pub use storability::{NotStorable, storable};
 pub use validation::{
-    HeadNews, Precondition, conditional_headers, head_says, not_modified, precondition,
-    remove_conditionals, selects, update_on_304,
+    HeadNews, conditional_headers, head_says, not_modified, remove_conditionals, selects,
+    update_on_304,
 };
 pub use vary::{VaryRefused, VarySelection};

@@ -5,7 +5,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_RANGE, IF_RANGE, RANGE},
+    header::{IF_RANGE, RANGE},
 };
 
 use crate::{
@@ -244,24 +244,6 @@ pub fn multipart_length(
     parts.fold(bytes(multipart_end(boundary)), u64::saturating_add)
 }
 
-/// The `Content-Range` of an origin's 206: which bytes it has, and of how many if that is known.
-/// `None` if there is not exactly one valid field; such a 206 cannot be used (§14.4).
-#[must_use]
-pub fn parse_content_range(headers: &HeaderMap) -> Option<(ByteRange, Option<u64>)> {
-    let mut lines = headers.get_all(CONTENT_RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return None;
-    };
-    let (unit, rest) = line.to_str().ok()?.split_once(' ')?;
-    let (range, length) = rest.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let number = |text: &str| position(text.as_bytes()).filter(|number| *number < u64::MAX);
-    let range = ByteRange { first: number(first)?, last: number(last)? };
-    let length = if length == "*" { None } else { Some(number(length)?) };
-    let fits = range.first <= range.last && length.is_none_or(|length| range.last < length);
-    (fits && unit.eq_ignore_ascii_case("bytes")).then_some((range, length))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -375,41 +357,14 @@ mod tests {
         assert_eq!(multipart_length("xx", None, &ranges, 10), body.len() as u64);
     }
 
-    #[test]
-    fn an_origins_part_must_be_plain() {
-        let of = |text: &str| parse_content_range(&headers(&format!("content-range: {text}")));
-        let range = ByteRange { first: 2, last: 5 };
-        assert_eq!(of("bytes 2-5/10"), Some((range, Some(10))));
-        assert_eq!(of("bytes 2-5/*"), Some((range, None)));
-        for text in [
-            "",
-            "bytes",
-            "bytes */10",
-            "bytes 2-5",
-            "bytes 5-2/10",
-            "bytes 2-5/5",
-            "bytes=2-5/10",
-            "lines 2-5/10",
-            "bytes 2-5/1x",
-            "bytes 2-/10",
-            "bytes -5/10",
-            "bytes 2-5/10, x",
-            "bytes 2-99999999999999999999/*",
-            "bytes 2-5/10|content-range: bytes 2-5/10",
-        ] {
-            assert_eq!(of(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let all = HeaderMap::from_iter(
-                    [RANGE, IF_RANGE, CONTENT_RANGE].map(|name| (name, value.clone())),
+                    [RANGE, IF_RANGE].map(|name| (name, value.clone())),
                 );
                 let _ = ranges(&all, 9, Some(&value), Some(&value), Some(&value));
-                let _ = parse_content_range(&all);
             }
         }
 

@@ -140,45 +140,6 @@ fn is_kept(name: &HeaderName) -> bool {
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, SET_COOKIE].contains(name)
 }
 
-/// What a visitor's conditions make of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precondition {
-    /// Answer as if there were none.
-    Proceed,
-    /// The visitor has what is stored: 304.
-    NotModified,
-    /// What the visitor requires does not hold: 412. A cache may leave this to the origin.
-    Failed,
-}
-
-/// Judges the conditions of a GET or HEAD against a stored response, in the order of RFC 9110
-/// §13.2.2. `If-Range` is judged by [`crate::ranges`].
-///
-/// For a stored response without `Last-Modified`, hand its `Date` in instead (RFC 9111 §4.3.2).
-#[must_use]
-pub fn precondition(
-    request: &HeaderMap,
-    status: StatusCode,
-    etag: Option<&HeaderValue>,
-    last_modified: Option<&HeaderValue>,
-) -> Precondition {
-    // RFC 9110 §13.2.1: of other responses nobody has a copy to compare.
-    if !status.is_success() {
-        return Precondition::Proceed;
-    }
-    let holds = match names(request, &IF_MATCH, etag, strong_match) {
-        Some(named) => named,
-        None => !is_modified_since(request, &IF_UNMODIFIED_SINCE, last_modified).unwrap_or(false),
-    };
-    if !holds {
-        Precondition::Failed
-    } else if not_modified(request, etag, last_modified) {
-        Precondition::NotModified
-    } else {
-        Precondition::Proceed
-    }
-}
-
 /// True if a visitor's GET or HEAD is to be answered with 304, because the visitor has what is
 /// stored (§4.3.2). `If-None-Match` decides alone if it is there (RFC 9110 §13.1.3).
 #[must_use]
@@ -310,51 +271,6 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_judged_in_their_order() {
-        let cases: [(Lines<'_>, Precondition, &str); 13] = [
-            (&[], Precondition::Proceed, "none"),
-            (&[("if-match", "\"a\"")], Precondition::Proceed, "§13.1.1"),
-            (&[("if-match", "\"x\", \"a\"")], Precondition::Proceed, "§13.1.1: a list"),
-            (&[("if-match", "*")], Precondition::Proceed, "§13.1.1"),
-            (&[("if-match", "\"x\"")], Precondition::Failed, "§13.1.1"),
-            (&[("if-match", "W/\"a\"")], Precondition::Failed, "§13.1.1: strong"),
-            (
-                &[("if-match", "\"a\""), ("if-unmodified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
-                Precondition::Proceed,
-                "§13.1.4: not looked at",
-            ),
-            (&[("if-unmodified-since", OLD)], Precondition::Proceed, "§13.1.4"),
-            (
-                &[("if-unmodified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
-                Precondition::Failed,
-                "§13.1.4",
-            ),
-            (&[("if-unmodified-since", "x")], Precondition::Proceed, "§13.1.4: invalid"),
-            (
-                &[("if-match", "\"x\""), ("if-none-match", "\"a\"")],
-                Precondition::Failed,
-                "§13.2.2: If-Match goes first",
-            ),
-            (
-                &[("if-match", "\"a\""), ("if-none-match", "\"a\"")],
-                Precondition::NotModified,
-                "§13.2.2",
-            ),
-            (&[("if-modified-since", NEW)], Precondition::NotModified, "§13.1.3"),
-        ];
-        let (etag, modified) = (HeaderValue::from_static("\"a\""), HeaderValue::from_static(OLD));
-        for (request, expected, rule) in cases {
-            let judge =
-                |status| precondition(&headers(request), status, Some(&etag), Some(&modified));
-            assert_eq!(judge(StatusCode::OK), expected, "{request:?} ({rule})");
-            assert_eq!(judge(StatusCode::NOT_FOUND), Precondition::Proceed, "§13.2.1");
-        }
-        let undated = headers(&[("if-unmodified-since", OLD)]);
-        let found = precondition(&undated, StatusCode::OK, Some(&etag), None);
-        assert_eq!(found, Precondition::Proceed, "§13.1.4: no date is known");
-    }
-
-    #[test]
     fn a_head_tells_whether_it_is_the_same() {
         let policy = stored(&[("etag", "\"a\""), ("last-modified", OLD)]);
         let cases: [(Lines<'_>, HeadNews); 9] = [
@@ -438,7 +354,7 @@ mod tests {
                 ] {
                     all.insert(name, value.clone());
                 }
-                let _ = precondition(&all, StatusCode::OK, Some(&value), Some(&value));
+                let _ = not_modified(&all, Some(&value), Some(&value));
                 let mut updated = all.clone();
                 update_on_304(&mut updated, &all);
                 crate::remove_hop_by_hop(&mut updated);

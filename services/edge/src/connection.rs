@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use headroom_cache::Scheme;
-use http::{HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderValue, Method, Request, Response, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -294,7 +294,12 @@ impl Hall {
         let service = service_fn(move |request| {
             let line = Arc::clone(&serving);
             async move {
+                let to_head = request.method() == Method::HEAD;
                 let mut response = serve(line, request).await?;
+                // RFC 9110 §9.3.2. Over HTTP/1.1, hyper knows; here it would send the content.
+                if let (true, EdgeBody::Whole(content)) = (to_head, &mut response.body_mut().body) {
+                    *content = None;
+                }
                 // RFC 9113 §8.2.2: a connection is not a request's matter.
                 response.headers_mut().remove(CONNECTION);
                 Ok::<_, Infallible>(response)

@@ -13,6 +13,9 @@
 //! Both hold the same sockets, so that no connection is in a queue that nobody accepts from. If
 //! the new one dies before it confirms, the old one goes on as if nothing had been. What becomes
 //! of connections and meters is not known here.
+//!
+//! A process that ends leaves the file of its hand-over socket: behind it nobody answers, and the
+//! next one puts its own in its place. To remove it would race with that.
 
 use std::{
     fs,
@@ -22,11 +25,11 @@ use std::{
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
-            fs::{MetadataExt, PermissionsExt},
+            fs::PermissionsExt,
             net::{UnixListener, UnixStream},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -141,8 +144,6 @@ fn patient(stream: UnixStream) -> io::Result<UnixStream> {
 #[derive(Debug)]
 pub(crate) struct Offer {
     listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
 }
 
 impl Offer {
@@ -156,9 +157,8 @@ impl Offer {
         let listener = UnixListener::bind(&beside)?;
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let inode = fs::metadata(&beside)?.ino();
         fs::rename(&beside, path)?;
-        Ok(Self { listener, path: path.to_owned(), inode })
+        Ok(Self { listener })
     }
 
     /// Hands the listeners to whoever asks, until one confirms (true) or `stop` (false).
@@ -168,41 +168,26 @@ impl Offer {
         listeners: Vec<TcpListener>,
         stop: &CancellationToken,
     ) -> bool {
-        let Self { listener, path, inode } = self;
-        let handed_over = answer(listener, edge, listeners, stop).await;
-        // If it was not replaced by that of the next process.
-        if fs::metadata(&path).is_ok_and(|held| held.ino() == inode) {
-            drop(fs::remove_file(&path));
-        }
-        handed_over
-    }
-}
-
-async fn answer(
-    listener: UnixListener,
-    edge: &EdgeId,
-    listeners: Vec<TcpListener>,
-    stop: &CancellationToken,
-) -> bool {
-    let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return false };
-    let listeners = Arc::new(listeners);
-    loop {
-        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else {
-            return false;
-        };
-        let (edge, listeners) = (edge.clone(), Arc::clone(&listeners));
-        let conversed = async {
-            let stream = accepted?.0.into_std()?;
-            spawn_blocking(move || converse(stream, &edge, &listeners)).await?
-        };
-        match conversed.await {
-            Ok(()) => {
-                tracing::info!("the listeners are handed over");
-                return true;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the listeners are not handed over: this process goes on");
-                tokio::time::sleep(limits::ACCEPT_REST).await;
+        let Ok(listener) = tokio::net::UnixListener::from_std(self.listener) else { return false };
+        let listeners = Arc::new(listeners);
+        loop {
+            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else {
+                return false;
+            };
+            let (edge, listeners) = (edge.clone(), Arc::clone(&listeners));
+            let conversed = async {
+                let stream = accepted?.0.into_std()?;
+                spawn_blocking(move || converse(stream, &edge, &listeners)).await?
+            };
+            match conversed.await {
+                Ok(()) => {
+                    tracing::info!("the listeners are handed over");
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the listeners are not handed over: this process goes on");
+                    tokio::time::sleep(limits::ACCEPT_REST).await;
+                }
             }
         }
     }
@@ -316,7 +301,7 @@ mod tests {
         let socket = path.clone();
         spawn_blocking(move || taken.confirm(&socket, &edge())).await.unwrap();
         assert!(old.await.unwrap());
-        assert!(!path.exists());
+        assert!(ask(&path, "east-1").await.unwrap().is_none(), "nobody is there any more");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +334,8 @@ mod tests {
         stop.cancel();
         assert!(!old.await.unwrap());
         assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
-        assert!(!path.exists());
+        assert!(ask(&path, "east-1").await.unwrap().is_none(), "nobody is there any more");
+        refuse_second(&path).unwrap();
     }
 
     #[tokio::test]
@@ -361,6 +347,6 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         assert!(!old.hand_over(&edge(), Vec::new(), &stop).await);
-        assert!(path.exists());
+        assert!(refuse_second(&path).is_err(), "the next one is there");
     }
 }

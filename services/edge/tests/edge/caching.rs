@@ -82,6 +82,27 @@ async fn who_has_it_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_only_the_origin_can_judge_goes_there() {
+    let origin = Origin::start(|request, _| {
+        if request.contains("if-match: ") || request.contains("if-unmodified-since: ") {
+            let bytes = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n";
+            return Saying { bytes: bytes.to_owned(), ..Saying::default() };
+        }
+        response("Cache-Control: max-age=60\r\nETag: \"v1\"", "hello")
+    })
+    .await;
+    let world = World::before(&origin).await;
+    assert_eq!(world.get(OWN, "/a").await.status, 200);
+    // RFC 9110 §13.1.1, §13.1.4.
+    for field in ["If-Match: \"v2\"", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let answer = world.ask("GET", OWN, "/a", &[field]).await;
+        assert_eq!((answer.status, answer.cache()), (412, "headroom; fwd=request"), "{field}");
+    }
+    assert_eq!(world.get(OWN, "/a").await.cache(), "headroom; hit");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_is_for_one_visitor_is_not_stored() {
     let origin = Origin::start(|request, _| {
         if request.starts_with("GET /cookie") {

@@ -137,6 +137,19 @@ async fn world() -> (World, Origin) {
 }
 
 #[tokio::test]
+async fn a_refusal_of_head_has_no_content() {
+    let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
+    let world = World::before(&origin).await;
+    let mut client = client(TcpStream::connect(world.address).await.unwrap()).await;
+    let ask = |uri: &str| Request::head(uri).version(Version::HTTP_2).body(Full::default());
+    for (uri, status) in [("http://nobody.example/", 421), (&format!("http://{OWN}/"), 200)] {
+        let (response, body) = send(&mut client, ask(uri).unwrap()).await;
+        assert_eq!((response.status().as_u16(), body.as_str()), (status, ""), "{uri}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn http2_is_served_over_tls_and_with_prior_knowledge() {
     let certificates = Certificates::new();
     let origin = Origin::start(|_, _| response(FRESH, "hello")).await;

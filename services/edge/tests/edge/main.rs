@@ -26,6 +26,8 @@ mod responses;
 #[cfg(test)]
 mod running;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod upgrade;
