@@ -271,11 +271,12 @@ impl Http1 {
             Poll::Pending => Poll::Pending,
         });
         let Some(response) = response.await else { return Ok(false) };
+        DESK.with_borrow_mut(|desk| self.outbox.lend(&mut desk.written));
         let drains = self.hall.is_closing() || self.line.pulse.order() == Order::Drain;
         let head = reply::write_head(self.outbox.writer(), &response, to_head, last || drains);
         let mut sending = Sending { body: response.into_body(), framing: head.framing };
         let whole = poll_fn(|cx| self.poll_body(&mut sending, cx)).await?;
-        self.outbox.shrink();
+        DESK.with_borrow_mut(|desk| self.outbox.give_back(&mut desk.written));
         Ok(whole && !head.closes)
     }
 

@@ -50,7 +50,7 @@ impl Outbox {
 
     /// Writes into `buffer` from now on.
     pub(crate) fn lend(&mut self, buffer: &mut Vec<u8>) {
-        if self.written.is_empty() {
+        if self.written.capacity() == 0 {
             std::mem::swap(&mut self.written, buffer);
         }
     }
@@ -58,7 +58,7 @@ impl Outbox {
     /// Gives the buffer back, if nothing is in it that was not sent.
     pub(crate) fn give_back(&mut self, buffer: &mut Vec<u8>) {
         if self.written.is_empty() {
-            std::mem::swap(&mut self.written, buffer);
+            *buffer = std::mem::take(&mut self.written);
         }
     }
 
@@ -110,13 +110,6 @@ impl Outbox {
         if self.piece.is_empty() {
             // Lets go of what it is a part of.
             self.piece = Bytes::new();
-        }
-    }
-
-    /// Lets go of the memory, if nothing is to be sent.
-    pub(crate) fn shrink(&mut self) {
-        if self.is_empty() {
-            *self = Self::default();
         }
     }
 }
