@@ -95,7 +95,7 @@ impl Worker {
         let (origins, site) = (&self.origins, &visit.site);
         let fetched = match body {
             None => self.fetch(site, &head).await,
-            Some(body) => self.told(site, origins.fetch_with(site, head, body).await),
+            Some(body) => self.told(site, Box::pin(origins.fetch_with(site, head, body)).await),
         };
         let response = fetched.map_err(Refusal::Fetch)?;
         if invalidates(&parts.method, response.status()) {
@@ -164,16 +164,17 @@ impl Worker {
         stale: Option<Arc<StoredObject>>,
     ) -> Reply {
         let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
+        // Boxed but for the most common, so that its future is not as large as the largest.
         match self.shared.fills.join(key) {
-            Joined::Alone => self.forward(visit, parts, None, why).await,
+            Joined::Alone => Box::pin(self.forward(visit, parts, None, why)).await,
             // What comes for one visitor may take long and will hardly be shared: no one waits.
             Joined::Follow(_)
                 if parts.headers.contains_key(AUTHORIZATION)
                     || self.shared.unshared.holds(key, visit.now) =>
             {
-                self.forward(visit, parts, None, why).await
+                Box::pin(self.forward(visit, parts, None, why)).await
             }
-            Joined::Follow(reader) => self.follow(visit, parts, reader, stale).await,
+            Joined::Follow(reader) => Box::pin(self.follow(visit, parts, reader, stale)).await,
             Joined::Lead(lead, reader) => self.lead(visit, parts, lead, reader, stale).await,
         }
     }

@@ -232,7 +232,7 @@ impl Origins {
                 Ok(response) => return Ok(response),
             }
         }
-        match self.connect(slot).await {
+        match Box::pin(self.connect(slot)).await {
             Ok(way) => self.send(slot, way, message, head_max).await,
             Err(error) => {
                 tracing::debug!(site = %slot.site, origin = %slot.origin, %error, "not reached");
@@ -327,33 +327,33 @@ impl Origins {
             (Way::Http1(connection), Message::Head(head)) => {
                 self.send_head(slot, connection, head).await
             }
-            (Way::Http1(connection), message @ Message::WithBody(_)) => {
-                match by_hyper(connection.into_stream()).await {
-                    Ok(sender) => self.send_upload(slot, sender, message, head_max).await,
-                    Err(error) => {
-                        let error = error.meaning();
-                        Err(Failure { error, unsent: Some(message), counts: true })
-                    }
-                }
-            }
-            (Way::Upload(sender), message) => {
-                self.send_upload(slot, sender, message, head_max).await
-            }
-            (Way::Http2(mut sender, stream), message) => {
-                let send = |request| sender.try_send_request(request);
-                let response = message.send_by_hyper(send, Some(&slot.origin), head_max).await?;
-                self.taken(slot, response, Some(stream)).map_err(Failure::of)
-            }
+            // Boxed, as what is rare or large makes the common way larger.
+            (way, message) => Box::pin(self.send_by_hyper(slot, way, message, head_max)).await,
         }
     }
 
-    async fn send_upload<'h>(
+    async fn send_by_hyper<'h>(
         &self,
         slot: &Arc<Slot>,
-        mut sender: Sender,
+        way: Way,
         message: Message<'h>,
         head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, Failure<'h>> {
+        let mut sender = match way {
+            Way::Http2(mut sender, stream) => {
+                let send = |request| sender.try_send_request(request);
+                let response = message.send_by_hyper(send, Some(&slot.origin), head_max).await?;
+                return self.taken(slot, response, Some(stream)).map_err(Failure::of);
+            }
+            Way::Upload(sender) => sender,
+            Way::Http1(connection) => match by_hyper(connection.into_stream()).await {
+                Ok(sender) => sender,
+                Err(error) => {
+                    let error = error.meaning();
+                    return Err(Failure { error, unsent: Some(message), counts: true });
+                }
+            },
+        };
         let send = |request| sender.try_send_request(request);
         let response = message.send_by_hyper(send, None, head_max).await?;
         keep_when_idle(slot, sender);

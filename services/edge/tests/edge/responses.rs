@@ -127,7 +127,9 @@ async fn large_content_comes_as_it_was_sent() {
                 .await;
         let world = world(&origin).await;
         for _ in 0..2 {
-            assert!(world.get(OWN, "/a").await.body == large, "{fields:?}");
+            let answer = world.get(OWN, "/a").await;
+            assert_eq!((answer.status, answer.body.len()), (200, length), "{fields:?}");
+            assert!(answer.body == large, "{fields:?}");
         }
         assert_eq!(origin.connections(), if close { 2 } else { 1 });
         world.end().await;
