@@ -323,8 +323,12 @@ impl Worker {
         let mut response =
             Response::new(EdgeBody::streamed(Source::Fill(reader), self.tally(visit)));
         *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers.clone();
-        TAG_FIELDS.iter().for_each(|tag| drop(response.headers_mut().remove(tag)));
+        // A clone has no room for what is added, and would be copied once more.
+        let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
+        for (name, value) in head.headers.iter().filter(|(name, _)| !TAG_FIELDS.contains(name)) {
+            headers.append(name, value.clone());
+        }
+        *response.headers_mut() = headers;
         let mut response = respond::unless_known(parts, response);
         if parts.method == Method::HEAD {
             *response.body_mut() = EdgeBody::empty();

@@ -13,6 +13,9 @@ use memchr::memchr;
 use super::{Unsound, chunked::Chunked};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, ORIGIN_INTERIM_MAX};
 
+/// Room for the fields that the edge adds to a response.
+const ADDED_FIELDS: usize = 3;
+
 /// The head of a response.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -130,7 +133,7 @@ impl Head {
         let mut head = Self {
             status: status.ok_or("its status is none")?,
             version,
-            headers: HeaderMap::with_capacity(parsed.headers.len()),
+            headers: HeaderMap::with_capacity(parsed.headers.len() + ADDED_FIELDS),
             length: None,
             chunked: false,
             keep: version == Version::HTTP_11,
