@@ -1,6 +1,12 @@
 //! `check-config`: every mistake of a file, or what it describes.
 
-use std::{fmt::Write as _, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use headroom_units::Units;
 use serde_json::json;
@@ -12,7 +18,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   headroom check-config config/headroom.toml
   headroom check-config headroom.toml --json
 
-Exits with 2 if there is a mistake.";
+Exits with 2 if there is a mistake. Certificates that are not there, expired, not valid yet or held
+twice are warnings.";
 
 /// What `check-config` is told.
 #[derive(Debug, clap::Args)]
@@ -24,7 +31,9 @@ pub struct Args {
 pub(super) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match Config::load(&args.file) {
         Ok(config) => {
-            let text = if json { summary_json(&config) } else { summary(&config) };
+            let warnings = warnings(&config);
+            let text =
+                if json { summary_json(&config, &warnings) } else { summary(&config, &warnings) };
             write!(out, "{text}")?;
             Ok(ExitCode::SUCCESS)
         }
@@ -53,7 +62,21 @@ fn mistakes_json(errors: &ConfigErrors) -> String {
     format!("{:#}\n", json!({ "valid": false, "mistakes": mistakes }))
 }
 
-fn summary_json(config: &Config) -> String {
+/// What is right as a configuration and may still not work: of the certificates.
+fn warnings(config: &Config) -> Vec<String> {
+    let edges = config.edges.iter();
+    let folders: BTreeSet<&Path> =
+        edges.filter_map(|edge| edge.visitors.certificates.as_deref()).collect();
+    let of = |folder: &Path| {
+        let found = headroom_edge::check_certificates(folder);
+        let found = found.unwrap_or_else(|error| vec![format!("it cannot be read: {error}")]);
+        let told = |text: String| format!("edge.certificates: {}: {text}", folder.display());
+        found.into_iter().map(told).collect::<Vec<_>>()
+    };
+    folders.into_iter().flat_map(of).collect()
+}
+
+fn summary_json(config: &Config, warnings: &[String]) -> String {
     let exchange = &config.exchange;
     let regions: Vec<_> = exchange
         .fleet
@@ -77,11 +100,12 @@ fn summary_json(config: &Config) -> String {
         "name_servers": exchange.fleet.name_servers.len(),
         "own_sites": exchange.own_sites.len(),
         "regions": regions,
+        "warnings": warnings,
     });
     format!("{summary:#}\n")
 }
 
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, warnings: &[String]) -> String {
     let exchange = &config.exchange;
     let mut regions = Table::new(&["region", ">edges", ">capacity"]);
     for (id, region) in &exchange.fleet.regions {
@@ -101,5 +125,11 @@ fn summary(config: &Config) -> String {
         exchange.listen,
         exchange.data_dir.display(),
     );
+    for warning in warnings {
+        let _ = write!(text, "\nwarning: {warning}");
+    }
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
     text
 }

@@ -2,11 +2,11 @@
 
 use std::{fmt::Write as _, net::IpAddr, str::FromStr};
 
-use headroom_steer::limits::NEGATIVE_SECONDS_MAX;
-use headroom_units::{Authority, HostName, Origin, SiteId};
+use headroom_steer::{SiteRules, limits::NEGATIVE_SECONDS_MAX};
+use headroom_units::{Authority, HostName, Origin, QueryRule, SiteId};
 use headroom_wire::{
-    AlgorithmDocument, NewSite, OverShareDocument, QueryRuleDocument, RemainderDocument,
-    ServerDocument, SiteRulesDocument, SiteView, Text,
+    AlgorithmDocument, NewSite, OverShareDocument, RemainderDocument, ServerDocument,
+    SiteRulesDocument, SiteView, Text,
 };
 
 use super::{
@@ -83,7 +83,7 @@ pub struct CreateArgs {
     /// What of the query tells responses apart: keep, ignore, sort, only=NAME,... or
     /// except=NAME,...
     #[arg(long, default_value = "keep", value_name = "RULE")]
-    query: Query,
+    query: QueryRule,
     /// Tunnel WebSocket and other upgrades to the origin
     #[arg(long)]
     allow_upgrades: bool,
@@ -126,29 +126,6 @@ impl FromStr for Server {
             address.parse().map_err(|_| format!("{address:?} is not an IP address"))
         });
         Ok(Self(ServerDocument { addresses: addresses.collect::<Result<_, _>>()?, weight }))
-    }
-}
-
-/// What of the query tells responses apart.
-#[derive(Debug, Clone)]
-struct Query(QueryRuleDocument);
-
-impl FromStr for Query {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = |names: &str| names.split(',').map(str::to_owned).collect::<Vec<_>>();
-        Ok(Self(match text.split_once('=') {
-            None if text == "keep" => QueryRuleDocument::Keep,
-            None if text == "ignore" => QueryRuleDocument::Ignore,
-            None if text == "sort" => QueryRuleDocument::Sort,
-            Some(("only", list)) if !list.is_empty() => QueryRuleDocument::Only(names(list)),
-            Some(("except", list)) if !list.is_empty() => QueryRuleDocument::Except(names(list)),
-            _ => {
-                return Err(
-                    "accepted is keep, ignore, sort, only=NAME,... or except=NAME,...".to_owned()
-                );
-            }
-        }))
     }
 }
 
@@ -195,11 +172,11 @@ fn new_site(args: CreateArgs) -> NewSite {
             OverShare::Refuse => OverShareDocument::Refuse,
         },
         fallback: Text(args.fallback),
-        rules: SiteRulesDocument {
-            query: args.query.0,
+        rules: SiteRulesDocument::from(&SiteRules {
+            query: args.query,
             upgrades: args.allow_upgrades,
             negative_seconds: args.negative,
-        },
+        }),
     }
 }
 

@@ -392,9 +392,24 @@ fn a_right_configuration_is_summed_up() {
           ],
           "slot_seconds": 900,
           "valid": true,
+          "warnings": [],
           "zone": "cdn.example"
         }
     "#]],
+    );
+    check_config(
+        &format!("{GOOD}\n[edge]\ncertificates = \"certs\"\n"),
+        &[],
+        expect![[r#"
+            The configuration is right.
+            zone cdn.example, slots of 15m, TTL 20s, name servers: 1, own sites: 0
+            API at http://127.0.0.1:7080, data in DIR/headroom-data
+
+            region  edges   capacity
+            east        1  500 units
+
+            warning: edge.certificates: DIR/certs: there is no certificate yet: nobody is served over TLS
+        "#]],
     );
 }
 

@@ -40,6 +40,9 @@ pub(super) const ORIGIN_TIMEOUT: RangeInclusive<Duration> =
 /// How long a visitor may take.
 pub(super) const VISITOR_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(1);
+/// How long an error may be remembered that does not say so itself.
+pub(super) const NEGATIVE: RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(headroom_steer::limits::NEGATIVE_SECONDS_MAX);
 /// Connections of one client; zero is no limit.
 pub(super) const CONNECTIONS_PER_CLIENT: RangeInclusive<i64> = 0..=65_536;
 /// Port numbers.

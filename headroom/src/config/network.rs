@@ -215,17 +215,30 @@ fn own_sites(
         check_site(&section, basics, name_servers, &id, &hosts);
         most(&section, "hosts", hosts.as_ref().map(Vec::len), steer::HOSTS_PER_SITE_MAX);
         most(&section, "origins", origins.as_ref().map(Vec::len), steer::SERVERS_PER_SITE_MAX);
+        let rules = site_rules(&section);
         section.finish();
-        sites.push(id.zip(hosts).zip(origins).map(|((id, hosts), origins)| {
+        sites.push(id.zip(hosts).zip(origins).zip(rules).map(|(((id, hosts), origins), rules)| {
             let (hosts, origins) = (plain(hosts), plain(origins));
-            own_site(id.value, hosts, origins)
+            own_site(id.value, hosts, origins, rules)
         }));
     }
     sites.into_iter().collect()
 }
 
+/// The rules that purchasers' sites have too.
+fn site_rules(section: &Section<'_>) -> Option<SiteRules> {
+    let query = section.optional("query", "keep", values::query_rule);
+    let upgrades = section.flag("upgrades", false);
+    let negative = section.optional("negative", "0s", values::seconds(limits::NEGATIVE));
+    Some(SiteRules {
+        query: query?.value,
+        upgrades: upgrades?,
+        negative_seconds: negative?.value.as_secs(),
+    })
+}
+
 /// The operator's sites are always served: remainder, fallback and the rest are never looked at.
-fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<Origin>) -> SiteInput {
+fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<Origin>, rules: SiteRules) -> SiteInput {
     let first = hosts[0].clone();
     SiteInput {
         id,
@@ -235,7 +248,7 @@ fn own_site(id: SiteId, hosts: Vec<HostName>, origins: Vec<Origin>) -> SiteInput
         remainder: Remainder::ReturnName(first.clone()),
         over_share: OverShare::PassThrough,
         fallback: Authority { host: first, port: None },
-        rules: SiteRules::default(),
+        rules,
         purges: Vec::new(),
     }
 }

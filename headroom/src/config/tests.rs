@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use expect_test::{Expect, expect};
+use headroom_steer::SiteRules;
+use headroom_units::QueryRule;
 
 use super::*;
 
@@ -133,6 +135,54 @@ fn origins_may_be_private_only_if_it_is_said() {
               line 15: edge.allow_private_origins = "yes": it is a text; accepted is true or false
         "#]],
     );
+}
+
+#[test]
+fn own_sites_have_the_rules_of_purchasers_sites() {
+    let rules = |more: &str| {
+        let site = "[[own_sites]]\nid = \"www\"\nhosts = [\"www.operator.example\"]\n\
+                    origins = [\"192.0.2.9:80\"]\n";
+        Config::parse(&format!("{MINIMAL}{site}{more}"), Path::new("/base"))
+            .map(|config| config.exchange.own_sites[0].rules.clone())
+    };
+    assert_eq!(rules("").unwrap(), SiteRules::default());
+    let query = QueryRule::Except(vec!["utm_source".to_owned(), "utm_medium".to_owned()]);
+    assert_eq!(
+        rules("query = \"except=utm_source,utm_medium\"\nupgrades = true\nnegative = \"1m\"\n")
+            .unwrap(),
+        SiteRules { query, upgrades: true, negative_seconds: 60 }
+    );
+    let long = "n".repeat(129);
+    for (more, expected) in [
+        (
+            "query = \"none\"\nnegative = 10\nupgrades = \"yes\"\nnegativ = \"1s\"\n".to_owned(),
+            expect![[r#"
+                the configuration has 4 mistakes:
+                  line 18: own_sites[0].query = "none": it is not a query rule: there is no such rule; accepted is "keep", "ignore", "sort", "only=NAME,..." or "except=NAME,..."
+                  line 19: own_sites[0].negative = 10: the number has no unit; accepted is a duration from 0s to 1d in ms, s, m, h or d, such as "20s" or "1h30m"
+                  line 20: own_sites[0].upgrades = "yes": it is a text; accepted is true or false
+                  line 21: own_sites[0].negativ: the key is unknown; did you mean "negative"?
+            "#]],
+        ),
+        (
+            format!("query = \"only={long}\"\nnegative = \"2d\"\n"),
+            expect![[r#"
+            the configuration has 2 mistakes:
+              line 18: own_sites[0].query = "only=nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...: a name of its query rule is empty or longer than 128 bytes
+              line 19: own_sites[0].negative = "2d": it is too long; accepted is a duration from 0s to 1d in ms, s, m, h or d, such as "20s" or "1h30m"
+        "#]],
+        ),
+        (
+            "query = \"only=a,,b\"\nnegative = \"500ms\"\n".to_owned(),
+            expect![[r#"
+            the configuration has 2 mistakes:
+              line 18: own_sites[0].query = "only=a,,b": it is not a query rule: a name is empty; accepted is "keep", "ignore", "sort", "only=NAME,..." or "except=NAME,..."
+              line 19: own_sites[0].negative = "500ms": it is not a number of whole seconds; accepted is whole seconds, such as "20s"
+        "#]],
+        ),
+    ] {
+        expected.assert_eq(&format!("{}\n", rules(&more).unwrap_err()));
+    }
 }
 
 const MANY_MISTAKES: &str = r#"

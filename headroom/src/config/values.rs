@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use headroom_steer::SiteRules;
 use headroom_units::{
-    BitRate, Bytes, Currency, Fraction, Origin, OriginHost, Price, SlotLength, UnitSize, Units,
+    BitRate, Bytes, Currency, Fraction, Origin, OriginHost, Price, QueryRule, SlotLength, UnitSize,
+    Units,
 };
 use ipnet::IpNet;
 
@@ -146,6 +148,16 @@ pub(super) fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
             "an IP address and a port if it is not 53, such as \"192.0.2.53\"",
         )
     })
+}
+
+/// What of a query tells responses apart.
+pub(super) fn query_rule(text: &str) -> Result<QueryRule, Refusal> {
+    let query: QueryRule = parsed(text)?;
+    let rules = SiteRules { query, ..SiteRules::default() };
+    match rules.excess() {
+        None => Ok(rules.query),
+        Some(reason) => Err(Refusal { reason, accepted: None }),
+    }
 }
 
 /// Whether something is kept: "kept" or "dropped".

@@ -86,8 +86,13 @@ impl StoredSource {
                 Some(Segment::Chunk { number, index, from, to }) => {
                     let disk = self.disk.clone();
                     self.reading = Some(Box::pin(async move {
-                        let chunk = disk?.get(&chunk_key(number, index)).await?;
-                        (to <= chunk.len()).then(|| chunk.slice(from..to))
+                        let (disk, key) = (disk?, chunk_key(number, index));
+                        let chunk = disk.get(&key).await.filter(|chunk| to <= chunk.len());
+                        if chunk.is_none() {
+                            // So the object is known not to be whole: the next visitor gets another.
+                            disk.remove(&key);
+                        }
+                        chunk.map(|chunk| chunk.slice(from..to))
                     }));
                 }
             }

@@ -23,7 +23,7 @@ use crate::{
     EdgeConfig, EdgeError, codec,
     disk::{Disk, DiskConfig},
     limits,
-    object::StoredObject,
+    object::{CHUNK, StoredBody, StoredObject},
 };
 
 /// What an entry takes in the tables of the cache, roughly.
@@ -212,6 +212,16 @@ impl Cache {
             Some(None) => self.remove(key),
             None => {}
         }
+    }
+
+    /// False if a part of the object's body is lost: the disk made room, or it was damaged. Asks
+    /// memory alone.
+    pub(crate) fn has_body(&self, object: &StoredObject) -> bool {
+        let StoredBody::OnDisk(number) = object.body else { return true };
+        let chunk = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+        let chunks = u32::try_from(object.length.div_ceil(chunk)).unwrap_or(u32::MAX);
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| (0..chunks).all(|index| disk.may_hold(&chunk_key(number, index))))
     }
 
     /// The tier that bodies on disk are read from.

@@ -94,6 +94,7 @@ use pulse::Times;
 use spool::Spool;
 use table::Table;
 use tls::Tls;
+pub use tls::check_certificates;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -253,7 +254,8 @@ impl Edge {
         };
         let certificates = async {
             if let Some(tls) = &shared.tls {
-                tls.keep(&served, |count| shared.metrics.count_certificates(count)).await;
+                let looked = |count, expiry| shared.metrics.show_certificates(count, expiry);
+                tls.keep(&served, looked).await;
             }
         };
         let log_again = reopen_on_hangup(log.as_ref(), &served);

@@ -2,7 +2,7 @@
 
 use std::{array, sync::atomic::Ordering};
 
-use headroom_units::EdgeId;
+use headroom_units::{EdgeId, Timestamp};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
@@ -25,6 +25,7 @@ pub struct Metrics {
     connections_cut: Family<Labels, Counter>,
     handshakes: Family<Labels, Counter>,
     certificates: Family<Labels, Gauge>,
+    certificate_expiry: Family<Labels, Gauge>,
     malformed: Family<Labels, Counter>,
     origin_requests: Family<Labels, Counter>,
     origins_denied: Family<Labels, Counter>,
@@ -63,6 +64,12 @@ impl Metrics {
         );
         edge.register("handshakes", "TLS handshakes by result", metrics.handshakes.clone());
         edge.register("certificates", "Certificates loaded", metrics.certificates.clone());
+        edge.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the first certificate expires, since the Unix epoch; 0 if there is none",
+            Unit::Seconds,
+            metrics.certificate_expiry.clone(),
+        );
         edge.register(
             "malformed_requests",
             "Requests refused before they were understood",
@@ -128,6 +135,7 @@ impl Metrics {
             handshakes_refused: labelled(&self.handshakes, "result", "refused"),
             handshakes_unknown_name: labelled(&self.handshakes, "result", "unknown_name"),
             certificates: self.certificates.get_or_create(&base).clone(),
+            certificate_expiry: self.certificate_expiry.get_or_create(&base).clone(),
             malformed: self.malformed.get_or_create(&base).clone(),
             origin_answered: labelled(&self.origin_requests, "result", "answered"),
             origin_unreachable: labelled(&self.origin_requests, "result", "unreachable"),
@@ -264,6 +272,7 @@ pub(crate) struct EdgeMetrics {
     pub(crate) handshakes_refused: Counter,
     pub(crate) handshakes_unknown_name: Counter,
     certificates: Gauge,
+    certificate_expiry: Gauge,
     pub(crate) malformed: Counter,
     pub(crate) origin_answered: Counter,
     pub(crate) origin_unreachable: Counter,
@@ -286,8 +295,10 @@ impl EdgeMetrics {
         self.requests[outcome as usize].inc();
     }
 
-    pub(crate) fn count_certificates(&self, count: usize) {
+    pub(crate) fn show_certificates(&self, count: usize, expiry: Option<Timestamp>) {
         self.certificates.set(i64::try_from(count).unwrap_or(i64::MAX));
+        let expiry = expiry.map_or(0, Timestamp::seconds);
+        self.certificate_expiry.set(i64::try_from(expiry).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn show_disk(&self, disk: &Disk) {

@@ -282,7 +282,7 @@ impl Worker {
         }
     }
 
-    /// What is stored and was not purged: in memory, or on disk.
+    /// What is stored, was not purged, and is whole: in memory, or on disk.
     #[tracing::instrument(level = "trace", skip_all)]
     async fn look_up(&self, visit: &Visit, key: &CacheKey) -> Option<Variants> {
         let cache = &self.shared.cache;
@@ -291,9 +291,10 @@ impl Worker {
             None if cache.may_be_on_disk(key) => cache.get_from_disk(key).await?,
             None => return None,
         };
-        while let Some(object) =
-            found.as_slice().iter().find(|object| visit.site.is_purged(key, object)).cloned()
-        {
+        let is_gone = |object: &&Arc<StoredObject>| {
+            visit.site.is_purged(key, object) || !cache.has_body(object)
+        };
+        while let Some(object) = found.as_slice().iter().find(is_gone).cloned() {
             cache.remove_variant(key, &object);
             found = found.without(&object)?;
         }

@@ -10,11 +10,14 @@
 //!
 //! A certificate serves the DNS names it holds, wildcards of one label among them. The folder is
 //! looked at every few seconds and on SIGHUP; connections that are open go on as they are. A pair
-//! that cannot be used is logged, and the one before it stays. Who asks for no name, or for one
-//! without certificate, gets the alert `unrecognized_name` (RFC 6066 §3) and nothing else.
+//! that cannot be used is logged, and the one before it stays; what is doubtful about the others
+//! is logged too. Who asks for no name, or for one without certificate, gets the alert
+//! `unrecognized_name` (RFC 6066 §3) and nothing else.
+
+mod doubts;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -22,6 +25,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use doubts::Validity;
+use headroom_units::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -132,13 +137,13 @@ impl Tls {
         Ok(Secured { stream, name: name.into(), speaks_http2 })
     }
 
-    /// How many certificates there are.
-    pub(crate) fn certificates(&self) -> usize {
-        self.certificates.lock().len()
-    }
-
-    /// Looks at the folder every few seconds, and on SIGHUP, until `stop`. Calls `looked` after.
-    pub(crate) async fn keep(&self, stop: &CancellationToken, looked: impl Fn(usize)) {
+    /// Looks at the folder every few seconds, and on SIGHUP, until `stop`. Calls `looked` after
+    /// with how many certificates there are, and when the first of them expires.
+    pub(crate) async fn keep(
+        &self,
+        stop: &CancellationToken,
+        looked: impl Fn(usize, Option<Timestamp>),
+    ) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => Some(hangup),
             Err(error) => {
@@ -147,7 +152,11 @@ impl Tls {
             }
         };
         loop {
-            looked(self.certificates());
+            let (count, expiry) = {
+                let loaded = self.certificates.lock();
+                (loaded.len(), doubts::earliest_expiry(&loaded))
+            };
+            looked(count, expiry);
             let told = async {
                 match &mut hangup {
                     Some(hangup) => drop(hangup.recv().await),
@@ -170,6 +179,24 @@ impl Tls {
     }
 }
 
+/// What an edge would find wrong or doubtful now about the certificates in `folder`, a sentence
+/// each.
+///
+/// # Errors
+/// If the folder cannot be read. One that is not there is no error: it may be made later.
+pub fn check_certificates(folder: &Path) -> io::Result<Vec<String>> {
+    let certificates = Certificates::new(folder.to_owned());
+    certificates.look()?;
+    let loaded = certificates.lock();
+    if loaded.is_empty() {
+        return Ok(vec!["there is no certificate yet: nobody is served over TLS".to_owned()]);
+    }
+    let unusable = loaded.iter().filter_map(|(folder, loaded)| {
+        loaded.error.as_ref().map(|error| format!("{folder}: cannot be used: {error}"))
+    });
+    Ok(unusable.chain(doubts::doubts(&loaded, headroom_clock::now())).collect())
+}
+
 /// The certificates by name, as the newest look at the folder gave them.
 #[derive(Debug)]
 struct Certificates {
@@ -177,6 +204,8 @@ struct Certificates {
     provider: Arc<CryptoProvider>,
     by_name: ArcSwap<HashMap<Box<str>, Arc<CertifiedKey>>>,
     loaded: Mutex<BTreeMap<String, Loaded>>,
+    /// The doubts that hold, which are logged once.
+    doubts: Mutex<BTreeSet<String>>,
 }
 
 /// What one folder had at the last look.
@@ -185,11 +214,14 @@ struct Loaded {
     stamp: Stamp,
     /// The newest pair that could be used.
     pair: Option<Pair>,
+    /// Why what is there now cannot be used.
+    error: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 struct Pair {
     names: Vec<Box<str>>,
+    validity: Option<Validity>,
     key: Arc<CertifiedKey>,
 }
 
@@ -199,7 +231,8 @@ type Stamp = [(u64, u64, i64, i64); 2];
 impl Certificates {
     fn new(folder: PathBuf) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        Self { folder, provider, by_name: ArcSwap::default(), loaded: Mutex::default() }
+        let (by_name, loaded, doubts) = Default::default();
+        Self { folder, provider, by_name, loaded, doubts }
     }
 
     /// Takes in what changed in the folder.
@@ -231,26 +264,37 @@ impl Certificates {
             };
             now.insert(name.to_owned(), loaded);
         }
-        if changed || now.len() != before.len() {
+        changed |= now.len() != before.len();
+        self.tell(doubts::doubts(&now, headroom_clock::now()), changed);
+        if changed {
             self.by_name.store(Arc::new(by_name(&now)));
             *self.lock() = now;
         }
         Ok(())
     }
 
+    /// Logs the doubts: after a change all of them, else those that are new.
+    fn tell(&self, doubts: BTreeSet<String>, all: bool) {
+        let mut told = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        for doubt in doubts.iter().filter(|doubt| all || !told.contains(*doubt)) {
+            tracing::warn!(path = %self.folder.display(), doubt, "a certificate is doubtful");
+        }
+        *told = doubts;
+    }
+
     /// Loads one pair; if it cannot be used, the one before it stays.
     fn load(&self, path: &Path, stamp: Stamp, known: Option<&Loaded>) -> Loaded {
-        let pair = match self.read(path) {
+        match self.read(path) {
             Ok(pair) => {
                 tracing::info!(path = %path.display(), names = ?pair.names, "a certificate is loaded");
-                Some(pair)
+                Loaded { stamp, pair: Some(pair), error: None }
             }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "a certificate cannot be used");
-                known.and_then(|known| known.pair.clone())
+                let pair = known.and_then(|known| known.pair.clone());
+                Loaded { stamp, pair, error: Some(error.to_string()) }
             }
-        };
-        Loaded { stamp, pair }
+        }
     }
 
     fn read(&self, path: &Path) -> Result<Pair, CertificateError> {
@@ -258,11 +302,10 @@ impl Certificates {
         let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|_| CertificateError::Chain)?;
         let own = chain.first().ok_or(CertificateError::Chain)?;
-        let names: Vec<Box<str>> = EndEntityCert::try_from(own)
-            .map_err(CertificateError::Certificate)?
-            .valid_dns_names()
-            .map(|name| name.to_ascii_lowercase().into())
-            .collect();
+        let own = EndEntityCert::try_from(own).map_err(CertificateError::Certificate)?;
+        let names: Vec<Box<str>> =
+            own.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
+        let validity = Validity::of(&own);
         if names.is_empty() {
             return Err(CertificateError::NoName);
         }
@@ -274,7 +317,7 @@ impl Certificates {
         if mode & 0o004 != 0 {
             tracing::warn!(path = %path.display(), "everybody on this machine can read the key");
         }
-        Ok(Pair { names, key })
+        Ok(Pair { names, validity, key })
     }
 
     /// The certificate for `name`: its own, or that of its parent's wildcard (RFC 9525 §6.3).
@@ -329,12 +372,20 @@ mod tests {
 
     /// Puts a certificate for `names` into the folder `name`.
     fn write(folder: &Path, name: &str, names: &[&str]) {
+        write_valid(folder, name, names, 1975, 4096);
+    }
+
+    /// The same, valid from the begin of one year to that of another.
+    fn write_valid(folder: &Path, name: &str, names: &[&str], from: i32, until: i32) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let mut made = rcgen::CertificateParams::new(names).unwrap();
+        made.not_before = rcgen::date_time_ymd(from, 1, 1);
+        made.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
         let path = folder.join(name);
         fs::create_dir_all(&path).unwrap();
-        fs::write(path.join(CHAIN_FILE), made.cert.pem()).unwrap();
-        fs::write(path.join(KEY_FILE), made.signing_key.serialize_pem()).unwrap();
+        fs::write(path.join(CHAIN_FILE), made.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(path.join(KEY_FILE), key.serialize_pem()).unwrap();
     }
 
     fn certificates(folder: &Path) -> Certificates {
@@ -377,6 +428,32 @@ mod tests {
         fs::remove_dir_all(path).unwrap();
         certificates.look().unwrap();
         assert!(certificates.of("a.example").is_none());
+    }
+
+    #[test]
+    fn what_is_doubtful_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = || check_certificates(folder.path()).unwrap();
+        assert_eq!(check(), ["there is no certificate yet: nobody is served over TLS"]);
+        write(folder.path(), "a", &["a.example", "b.example"]);
+        assert_eq!(check(), [""; 0]);
+        write_valid(folder.path(), "b", &["B.example"], 2020, 2021);
+        write_valid(folder.path(), "c", &["c.example"], 2500, 2501);
+        fs::create_dir(folder.path().join("d")).unwrap();
+        let told = [
+            "d: cannot be used: fullchain.pem cannot be read: No such file or directory (os error 2)",
+            "b: not used for b.example, which a holds too",
+            "b: the certificate has expired, at 2021-01-01T00:00:00Z",
+            "c: the certificate is not valid before 2500-01-01T00:00:00Z",
+        ];
+        assert_eq!(check(), told);
+        let certificates = certificates(folder.path());
+        assert!(certificates.of("c.example").is_some(), "a doubt is no refusal");
+        let expiry = doubts::earliest_expiry(&certificates.lock());
+        assert_eq!(expiry, Some(Timestamp::from_seconds(1_609_459_200)));
+        let doubts =
+            |seconds| doubts::doubts(&certificates.lock(), Timestamp::from_seconds(seconds)).len();
+        assert_eq!([doubts(1_609_459_200), doubts(1_609_459_201)], [2, 3], "RFC 5280 §4.1.2.5");
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn the_rules_follow_from_the_arguments() {
     check_rules(
         &["--query", "only="],
         expect![[
-            r#"error: invalid value 'only=' for '--query <RULE>': accepted is keep, ignore, sort, only=NAME,... or except=NAME,..."#
+            r#"error: invalid value 'only=' for '--query <RULE>': "only=" is not a query rule: a name is empty; accepted is "keep", "ignore", "sort", "only=NAME,..." or "except=NAME,...""#
         ]],
     );
     check_rules(

@@ -1,8 +1,16 @@
 //! Bad input, and origins that fail.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use crate::harness::{Answer, OWN, Origin, SHOP, Saying, World, nowhere, plan, response, say};
+use headroom_edge::EdgeConfig;
+
+use crate::harness::{
+    Answer, OWN, Origin, SHOP, Saying, World, config, nowhere, plan, response, say,
+};
 
 const FRESH: &str = "Cache-Control: max-age=60";
 
@@ -164,6 +172,53 @@ async fn an_origin_that_speaks_nonsense_is_a_bad_gateway() {
     let world = World::before(&origin).await;
     for path in ["/two", "/long", "/nonsense"] {
         assert_eq!(world.get(OWN, path).await.status, 502, "{path}");
+    }
+    world.end().await;
+}
+
+/// Changes one byte of the files in `folder` within a long run of `letter`.
+fn damage(folder: &Path, letter: u8) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            damage(&path, letter);
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(64).position(|run| run.iter().all(|byte| *byte == letter)) {
+            bytes[at] = b'x';
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_lost_a_part_on_disk_is_fetched_anew() {
+    let body = ["a", "b", "c"].map(|letter| letter.repeat(1024 * 1024)).concat();
+    let answer = response(FRESH, &body);
+    let origin = Origin::start(move |_, _| answer.clone()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = EdgeConfig { cache_directory: Some(folder.path().to_owned()), ..config(None) };
+    let world = World::before_with(config.clone(), &origin).await;
+    assert_eq!(world.get(OWN, "/a").await.body, body);
+    world.end().await;
+    damage(folder.path(), b'b');
+
+    let world = World::before_with(config, &origin).await;
+    // Not known before it is read: this visitor is cut off.
+    let cut = world.get(OWN, "/a").await;
+    assert_eq!((cut.status, cut.cache(), cut.whole), (200, "headroom; hit", false));
+    let again = world.get(OWN, "/a").await;
+    assert_eq!((again.status, again.cache()), (200, "headroom; fwd=miss; stored"));
+    assert!(again.body == body, "{} bytes", again.body.len());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let stored = world.get(OWN, "/a").await;
+        assert!(stored.body == body, "{} bytes", stored.body.len());
+        if stored.cache() == "headroom; hit" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is not stored again");
     }
     world.end().await;
 }

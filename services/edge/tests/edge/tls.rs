@@ -239,6 +239,9 @@ async fn what_came_over_tls_stays_apart_and_goes_on_over_tls() {
 async fn a_new_certificate_is_used_and_no_connection_is_dropped() {
     let certificates = Certificates::new();
     let (world, _origin, address) = world(&certificates).await;
+    // They expire in 4096, which is after the last moment that can be told.
+    let last = headroom_units::Timestamp::MAX.seconds().to_string();
+    world.until("headroom_edge_certificate_expiry_timestamp_seconds", &last).await;
     let mut old = connect(address, certificates.client(&[]), OWN).await.unwrap();
     assert!(ask_again(&mut old, OWN).await.contains("200 OK"));
     let before = chain(&certificates.path("own"));
