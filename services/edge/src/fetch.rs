@@ -22,7 +22,7 @@ use headroom_cache::{
 };
 use http::{
     HeaderMap, Method, Response, StatusCode,
-    header::{AUTHORIZATION, RANGE},
+    header::{AGE, AUTHORIZATION, RANGE},
     request,
 };
 use http_body::Body as _;
@@ -219,6 +219,13 @@ impl Worker {
                 };
                 Ok((Outcome::Miss, self.read_along(visit, &parts, &head, reader, why)))
             }
+            Answer::Stored(object) => {
+                let why = match stale {
+                    None => "headroom; fwd=miss; stored",
+                    Some(_) => "headroom; fwd=stale; stored",
+                };
+                Ok((Outcome::Miss, self.new_reply(visit, &parts, &object, why)))
+            }
             Answer::Renewed(object) => {
                 let age = object.policy.age(headroom_clock::now());
                 let why = "headroom; fwd=stale; fwd-status=304; stored";
@@ -251,7 +258,7 @@ impl Worker {
                     return Ok((Outcome::Collapsed, response));
                 }
             }
-            Answer::Renewed(object) => {
+            Answer::Stored(object) | Answer::Renewed(object) => {
                 if let Some(response) = self.collapsed(visit, &parts, &object) {
                     return Ok((Outcome::Collapsed, response));
                 }
@@ -293,6 +300,23 @@ impl Worker {
         let age = object.policy.on_error(&parts.headers, failure, now)?;
         let why = "headroom; hit; fwd=stale; detail=origin-failed";
         Some((Outcome::Stale, self.stored_reply(visit, parts, &object, age, why)))
+    }
+
+    /// A response that was stored for this request.
+    fn new_reply(
+        self: &Arc<Self>,
+        visit: &Visit,
+        parts: &request::Parts,
+        object: &Arc<StoredObject>,
+        why: &'static str,
+    ) -> Response<EdgeBody> {
+        let age = object.policy.initial_age();
+        let mut response = self.stored_reply(visit, parts, object, age, why);
+        if age.as_secs() == 0 {
+            // RFC 9111 §5.1: the origin has just made it.
+            response.headers_mut().remove(AGE);
+        }
+        response
     }
 
     /// A response that another request has just stored, if it is fresh for this one too.
@@ -496,9 +520,23 @@ impl Filling {
             self.lead.answer(Answer::Unshared);
             return Some(response);
         };
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         self.worker.pass_on(&mut parts.headers);
         let keep = Keep::begin(shared, body.size_hint().lower());
+        if keep.is_in_memory()
+            && let Some(whole) = body.take_whole()
+        {
+            let (headers, stamp) = (&parts.headers, self.stamp);
+            let parts = Parts { status, headers, policy, times, stamp };
+            self.lead.answer(match StoredObject::new(parts, vec![whole]).map(Arc::new) {
+                Some(object) => {
+                    self.lead.store(Arc::clone(&object), &shared.cache);
+                    Answer::Stored(object)
+                }
+                None => Answer::Failed(FetchError::Unsound),
+            });
+            return None;
+        }
         let stored = !matches!(keep, Keep::Nothing);
         let head = Arc::new(FilledHead { status, headers: parts.headers, policy, stored });
         if !keep.is_in_memory() {

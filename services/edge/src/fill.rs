@@ -59,6 +59,8 @@ pub(crate) enum Joined {
 pub(crate) enum Answer {
     /// A response that may be shared; its body is read from the fill.
     Response(Arc<FilledHead>),
+    /// A response that may be shared, and is stored already: it was small and came at once.
+    Stored(Arc<StoredObject>),
     /// What was stored is valid again.
     Renewed(Arc<StoredObject>),
     /// The origin answers with errors, and what is stored may stand in.

@@ -103,6 +103,14 @@ impl TimedBody {
         Self { inner, silence_max, alarm: None, delimited: true, _stream: None, upload }
     }
 
+    /// All of it, if that is at hand and nothing was taken of it.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.inner {
+            Inner::Hyper(_) => None,
+            Inner::Http1(body) => body.take_whole(),
+        }
+    }
+
     /// True if its end can be told from its being cut off: only then it is known to be whole.
     pub(crate) fn is_delimited(&self) -> bool {
         self.delimited

@@ -12,6 +12,7 @@ async fn a_miss_is_stored_and_hits_follow() {
     assert_eq!((miss.status, miss.body.as_str()), (200, "hello"));
     assert_eq!(miss.cache(), "headroom; fwd=miss; stored");
     assert_eq!(miss.field("via"), Some("1.1 east-1.headroom"));
+    assert_eq!(miss.field("age"), None, "the origin has just made it");
     let hit = world.get(OWN, "/a?b=c").await;
     assert_eq!((hit.status, hit.body.as_str(), hit.cache()), (200, "hello", "headroom; hit"));
     assert_eq!(hit.field("age"), Some("0"));

@@ -83,6 +83,16 @@ impl Http1Body {
         }
     }
 
+    /// All of it, if it came with the head and its length is known.
+    pub(in crate::origin) fn take_whole(&mut self) -> Option<Bytes> {
+        let Framing::Length(left) = self.framing else { return None };
+        match usize::try_from(left) {
+            Ok(0) => Some(Bytes::new()),
+            Ok(left) if left <= self.behind.len() => self.piece_at_hand(),
+            _ => None,
+        }
+    }
+
     /// The next piece; none at the end.
     pub(in crate::origin) fn poll_piece(
         &mut self,
