@@ -37,7 +37,7 @@ use crate::{
     meter::Account,
     metrics::Outcome,
     table::ServedSite,
-    text::{write_digits, write_number},
+    text::{write_address, write_digits, write_number},
     trace::TraceContext,
 };
 
@@ -419,16 +419,6 @@ fn write_account(line: &mut Vec<u8>, account: Account) {
         Account::Own => line.extend_from_slice(b"own"),
         Account::Nobody => line.extend_from_slice(b"none"),
         Account::Contract(contract) => write_shown(line, &contract),
-    }
-}
-
-fn write_address(line: &mut Vec<u8>, address: IpAddr) {
-    let IpAddr::V4(address) = address.to_canonical() else { return write_shown(line, &address) };
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            line.push(b'.');
-        }
-        write_number(line, u64::from(octet));
     }
 }
 

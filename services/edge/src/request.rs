@@ -14,6 +14,7 @@ use http::{
 
 use crate::{
     connection::Peer, limits::HEADERS_MAX, origin::UpstreamHead, respond, respond::Refusal,
+    text::write_address,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -150,7 +151,7 @@ pub(crate) fn upstream_head(
     let target = parts.uri.path_and_query().cloned();
     let target = target.ok_or(Refusal::Bad("the target is not served"))?;
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + ADDED_FIELDS);
-    headers.insert(HOST, text(host.as_str())?);
+    headers.insert(HOST, text(host.as_str().as_bytes())?);
     for (name, value) in &parts.headers {
         // hyper answers 100-continue itself when the content is asked for.
         if *name != HOST && *name != EXPECT && !is_claim(name) {
@@ -160,19 +161,21 @@ pub(crate) fn upstream_head(
     remove_hop_by_hop(&mut headers);
     join_cookies(&mut headers);
     let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
-    let shown = peer.to_string();
-    let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
-    let forwarded =
-        ["for=", open, &shown, close, ";host=\"", host.as_str(), "\";proto=", scheme].concat();
+    let mut shown = Vec::new();
+    write_address(&mut shown, peer);
+    let (open, close): (&[u8], &[u8]) = if peer.is_ipv6() { (b"\"[", b"]\"") } else { (b"", b"") };
+    let host = host.as_str().as_bytes();
+    let forwarded: [&[u8]; 8] =
+        [b"for=", open, &shown, close, b";host=\"", host, b"\";proto=", scheme.as_bytes()];
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.insert(FORWARDED, text(&forwarded)?);
+    headers.insert(FORWARDED, text(&forwarded.concat())?);
     headers.insert(X_FORWARDED_FOR, text(&shown)?);
     respond::add_via(&mut headers, via);
     Ok(UpstreamHead { method: parts.method.clone(), target, headers })
 }
 
-fn text(value: &str) -> Result<HeaderValue, Refusal> {
-    HeaderValue::from_str(value).map_err(|_| Refusal::Bad("the Host is malformed"))
+fn text(value: &[u8]) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_bytes(value).map_err(|_| Refusal::Bad("the Host is malformed"))
 }
 
 /// HTTP/2 may divide a Cookie into several fields; HTTP/1.1 knows one (RFC 9113 §8.2.3).

@@ -1,4 +1,6 @@
-//! Numbers as text, into buffers.
+//! Numbers and addresses as text, into buffers.
+
+use std::{io::Write as _, net::IpAddr};
 
 /// Writes a number in decimal digits.
 pub(crate) fn write_number(line: &mut Vec<u8>, number: u64) {
@@ -19,4 +21,37 @@ pub(crate) fn write_digits(digits: &mut [u8], mut number: u64) -> usize {
         used += 1;
     }
     used
+}
+
+/// Writes an address as it is usually written; an IPv4 address in IPv6 as IPv4.
+pub(crate) fn write_address(line: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address.to_canonical() else {
+        write!(line, "{address}").expect("a buffer takes whatever is written");
+        return;
+    };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            line.push(b'.');
+        }
+        write_number(line, u64::from(octet));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_they_are_shown() {
+        for (address, expected) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("192.0.2.255", "192.0.2.255"),
+            ("::ffff:10.1.0.9", "10.1.0.9"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            let mut line = Vec::new();
+            write_address(&mut line, address.parse().unwrap());
+            assert_eq!(line, expected.as_bytes());
+        }
+    }
 }
