@@ -23,6 +23,7 @@ use crate::{
     cache::chunk_key,
     disk::Disk,
     fill::Reader,
+    limits,
     meter::Account,
     object::Segment,
     origin::{BodyError, TimedBody},
@@ -125,13 +126,16 @@ pub(crate) struct Tally {
     worker: Arc<Worker>,
     site: Arc<ServedSite>,
     account: Account,
+    /// What may still be sent when the contract is over and none follows.
+    after_contract: usize,
     /// Apart: most bodies are not logged, and a body is moved often.
     record: Option<Box<Record>>,
 }
 
 impl Tally {
     pub(crate) fn new(worker: Arc<Worker>, site: Arc<ServedSite>, account: Account) -> Self {
-        Self { worker, site, account, record: None }
+        let after_contract = limits::AFTER_CONTRACT_BYTES_MAX;
+        Self { worker, site, account, after_contract, record: None }
     }
 
     /// How many of `wanted` bytes may be sent now; they are paid and counted. Or how long not.
@@ -143,12 +147,20 @@ impl Tally {
             granted = match table.take_egress(contract, granted, now) {
                 Egress::Granted(bytes) => bytes,
                 Egress::Wait(pause) => return Err(Pause::For(pause)),
-                Egress::Over => {
+                Egress::Over => match table.active_contract(&self.site, now) {
                     // What comes after this contract pays for the rest.
-                    let next = table.active_contract(&self.site, now).ok_or(Pause::ForEver)?;
-                    self.account = Account::Contract(next);
-                    return Err(Pause::For(Duration::ZERO));
-                }
+                    Some(next) => {
+                        self.account = Account::Contract(next);
+                        return Err(Pause::For(Duration::ZERO));
+                    }
+                    // It was admitted: a slow origin must not cut off what is small.
+                    None if wanted <= self.after_contract => {
+                        self.after_contract -= wanted;
+                        table.charge(contract, granted, now);
+                        granted
+                    }
+                    None => return Err(Pause::ForEver),
+                },
             };
         }
         self.worker.meter(self.account, false, granted, now);

@@ -167,6 +167,9 @@ pub const UNSHARED_MAX: usize = 16_384;
 pub const UNSHARED_KEPT: Duration = Duration::from_secs(10);
 /// Bodies up to this long stand in one block with their head.
 pub const SMALL_BODY_MAX: usize = 64 * 1024;
+/// What of the response to an admitted request may still be sent when the contract that pays for it
+/// is over and no other follows; more is cut off.
+pub const AFTER_CONTRACT_BYTES_MAX: usize = 64 * 1024;
 /// The most variants that are stored under one key; the oldest gives way.
 pub const VARIANTS_MAX: usize = 16;
 /// The share of the cache one object may take at most: the cache is divided into shards, and each

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use headroom_bus::subjects::BUDGETS;
+use headroom_edge::EdgeConfig;
 use headroom_steer::{Budgets, OverShare};
 use headroom_units::{Generation, RequestRate};
 use headroom_wire::{BudgetsMessage, ContractMeterMessage, MeterReport};
 use tokio::time::timeout;
 
 use crate::harness::{
-    CONTRACT, OWN, Origin, SHOP, World, plan, plan_with_contract, response, shop,
+    CONTRACT, OWN, Origin, SHOP, Saying, World, config, plan, plan_with_contract, response, shop,
 };
 
 const FRESH: &str = "Cache-Control: max-age=60";
@@ -239,4 +240,27 @@ async fn hits_are_counted_alike_on_the_short_way_and_the_long() {
     }
     let sum = contract_sum(&stopped_reports(world).await);
     assert_eq!((sum.offered, sum.served, sum.refused, sum.hits), (7, 7, 0, 6));
+}
+
+#[tokio::test]
+async fn what_a_contract_admitted_is_sent_after_its_end_unless_it_is_large() {
+    let origin = Origin::start(|request, _| {
+        let size = if request.starts_with("GET /large") { 100 * 1024 } else { 8 * 1024 };
+        let caching = if request.contains("kept") { FRESH } else { "Cache-Control: no-store" };
+        // Until the contract is over.
+        let after = Duration::from_millis(2_500);
+        Saying { after, ..response(caching, &"x".repeat(size)) }
+    })
+    .await;
+    let config = EdgeConfig { origin_response_timeout: Duration::from_secs(10), ..config(None) };
+    let mut world = World::before_with(config, &origin).await;
+    world.plan(plan_with_contract(origin.address, 1_000, -10, 2)).await;
+    let get = |path| world.get(SHOP, path);
+    let (kept, passed, large) = tokio::join!(get("/kept"), get("/passed"), get("/large"));
+    for small in [kept, passed] {
+        assert_eq!((small.status, small.body.len(), small.whole), (200, 8 * 1024, true));
+    }
+    assert!(!large.whole, "{} bytes", large.body.len());
+    assert_eq!(world.get(SHOP, "/kept").await.status, 307, "the contract is over");
+    world.end().await;
 }
