@@ -163,7 +163,8 @@ impl Tally {
                 },
             };
         }
-        self.worker.meter(self.account, false, granted, now);
+        let (worker, account) = (&self.worker, self.account);
+        worker.counts.count(now, |counts| worker.meter(counts, account, false, granted));
         Ok(usize::try_from(granted).unwrap_or(wanted))
     }
 }

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use headroom_cache::{CacheKey, Decision};
+use headroom_cache::CacheKey;
 use headroom_units::Timestamp;
 use http::{HeaderMap, header::AGE};
 
@@ -19,7 +19,7 @@ use crate::{
     meter::Account,
     metrics::Outcome,
     object::{StoredBody, StoredObject},
-    proxy::{Visit, Worker, identify},
+    proxy::{Decided, Visit, Worker, decide, identify},
     respond::{CACHE_STATUS, HIT},
     table::ServedSite,
     trace::TraceContext,
@@ -36,6 +36,7 @@ pub(crate) enum Hit {
 impl Worker {
     /// Answers a request, the `last` of its connection or not, into `out` if there is a fresh response
     /// to it in memory. `key` is a buffer.
+    #[tracing::instrument(level = "trace", skip_all)]
     pub(crate) fn hit(
         &self,
         line: &Line,
@@ -72,15 +73,13 @@ impl Worker {
                 out.truncate(begun);
                 return Err(not());
             }
-            counts.sent(account, bytes);
-            counts.hit(account);
+            self.meter(counts, account, true, bytes);
             Ok((account, object, bytes))
         });
         let (account, object, bytes) = match written {
             Ok(written) => written,
             Err(visit) => return Hit::Not(Some(visit)),
         };
-        self.shared.metrics.sent_bytes.inc_by(bytes);
         self.shared.metrics.count(Outcome::Hit);
         self.log_hit(line, head, (site, account), (&object, bytes), now);
         Hit::Written(match &object.body {
@@ -117,11 +116,8 @@ fn fresh(
     let varies = held.as_slice().iter().any(|object| !object.policy.vary().is_empty());
     // What nothing varies on need not be read.
     let request = if varies { head.request(())?.into_parts().0.headers } else { HeaderMap::new() };
-    let object = held.select(&request)?;
-    match object.policy.decide(&request, now) {
-        Decision::Fresh { age } if object.stamp >= site.newest_purge() => {
-            Some((Arc::clone(object), age))
-        }
+    match decide(Some(held), &request, now) {
+        Decided::Serve(object, age) if object.stamp >= site.newest_purge() => Some((object, age)),
         _ => None,
     }
 }

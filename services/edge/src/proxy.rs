@@ -120,7 +120,7 @@ impl Visit {
 pub(crate) type Reply = Result<(Outcome, Response<EdgeBody>), Refusal>;
 
 /// What to do with a request that may use the cache.
-enum Decided {
+pub(crate) enum Decided {
     Serve(Arc<StoredObject>, Duration),
     /// The same, and renew it behind the visitor's back.
     ServeAndRefresh(Arc<StoredObject>, Duration),
@@ -349,7 +349,7 @@ impl Worker {
                 response = response.map(|body| self.paced(visit, body));
             }
         }
-        self.meter(account, hit, bytes, now);
+        self.counts.count(now, |counts| self.meter(counts, account, hit, bytes));
         self.shared.metrics.count(outcome);
         response
     }
@@ -369,13 +369,11 @@ impl Worker {
 
     /// Counts bytes that are sent and paid.
     #[tracing::instrument(level = "trace", skip_all)]
-    pub(crate) fn meter(&self, account: Account, hit: bool, bytes: u64, now: Timestamp) {
-        self.counts.count(now, |counts| {
-            counts.sent(account, bytes);
-            if hit {
-                counts.hit(account);
-            }
-        });
+    pub(crate) fn meter(&self, counts: &mut Counts, account: Account, hit: bool, bytes: u64) {
+        counts.sent(account, bytes);
+        if hit {
+            counts.hit(account);
+        }
         self.shared.metrics.sent_bytes.inc_by(bytes);
     }
 }
@@ -420,7 +418,7 @@ pub(crate) fn key_of(visit: &Visit, uri: &Uri) -> CacheKey {
 }
 
 #[tracing::instrument(level = "trace", skip_all)]
-fn decide(stored: Option<&Variants>, request: &HeaderMap, now: Timestamp) -> Decided {
+pub(crate) fn decide(stored: Option<&Variants>, request: &HeaderMap, now: Timestamp) -> Decided {
     let Some(object) = stored.and_then(|variants| variants.select(request)) else {
         let only_if_cached =
             request.contains_key(CACHE_CONTROL) && RequestDirectives::of(request).only_if_cached;
