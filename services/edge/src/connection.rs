@@ -350,7 +350,7 @@ async fn serve(
     let in_flight = InFlight(line);
     let worker = Arc::clone(&in_flight.0.worker);
     let request = request.map(|body| (!body.is_end_stream()).then_some(body));
-    let response = worker.serve(&in_flight.0, request, None).await;
+    let response = worker.serve(&in_flight.0, request, None, None).await;
     Ok(response.map(|body| Counted { body, _in_flight: in_flight }))
 }
 

@@ -371,8 +371,9 @@ impl Worker {
     ) {
         if let Some(lead) = self.shared.fills.lead(key)
             && let parts = Arc::new(parts.clone())
-            && let Ok(filling) = self.filling(visit, parts, lead, Some(Arc::clone(stale)))
+            && let Ok(mut filling) = self.filling(visit, parts, lead, Some(Arc::clone(stale)))
         {
+            filling.head.interim = None;
             tokio::spawn(filling.run());
         }
     }
@@ -426,7 +427,7 @@ impl Worker {
     }
 
     /// Makes an origin's head one of ours.
-    fn pass_on(&self, headers: &mut HeaderMap) {
+    pub(crate) fn pass_on(&self, headers: &mut HeaderMap) {
         remove_hop_by_hop(headers);
         respond::add_via(headers, &self.shared.via);
     }

@@ -41,6 +41,7 @@ use crate::{
     body::EdgeBody,
     connection::{Hall, Line},
     hit::Hit,
+    interim::Interim,
     limits,
     proxy::Visit,
     pulse::{Awaited, Order, Stage},
@@ -264,13 +265,21 @@ impl Http1 {
         let Asked { request, visit, last } = asked;
         let (worker, line) = (Arc::clone(&self.hall.worker), Arc::clone(&self.line));
         let to_head = request.method() == Method::HEAD;
-        let mut serving = pin!(worker.serve(&line, request, visit));
-        let response = poll_fn(|cx| match serving.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending if self.is_left(cx) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        let interim = Interim::default();
+        let mut serving = pin!(worker.serve(&line, request, visit, Some(interim.clone())));
+        let response = poll_fn(|cx| {
+            let response = serving.as_mut().poll(cx);
+            self.write_interim(&interim);
+            match response {
+                Poll::Ready(response) => Poll::Ready(Ok(Some(response))),
+                Poll::Pending => match self.outbox.poll_send(&mut self.stream, &line.pulse, cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ if self.is_left(cx) => Poll::Ready(Ok(None)),
+                    _ => Poll::Pending,
+                },
+            }
         });
-        let Some(response) = response.await else { return Ok(false) };
+        let Some(response) = response.await? else { return Ok(false) };
         DESK.with_borrow_mut(|desk| self.outbox.lend(&mut desk.written));
         let drains = self.hall.is_closing() || self.line.pulse.order() == Order::Drain;
         let head = reply::write_head(self.outbox.writer(), &response, to_head, last || drains);
@@ -278,6 +287,14 @@ impl Http1 {
         let whole = poll_fn(|cx| self.poll_body(&mut sending, cx)).await?;
         DESK.with_borrow_mut(|desk| self.outbox.give_back(&mut desk.written));
         Ok(whole && !head.closes)
+    }
+
+    /// Writes what came before the final response (RFC 9110 §15.2).
+    fn write_interim(&mut self, interim: &Interim) {
+        for (status, mut headers) in interim.take() {
+            self.hall.worker.pass_on(&mut headers);
+            reply::write_interim(self.outbox.writer(), status, &headers);
+        }
     }
 
     /// True if the visitor is gone, or has to go. Reads what it already asks for next.

@@ -42,6 +42,7 @@ mod guard;
 mod handover;
 mod hit;
 mod http1;
+mod interim;
 pub mod limits;
 mod listen;
 mod meter;

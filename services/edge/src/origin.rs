@@ -55,7 +55,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{EdgeConfig, limits, proxy::Shared, respond, table::ServedSite};
+use crate::{EdgeConfig, interim::Interim, limits, proxy::Shared, respond, table::ServedSite};
 
 /// What is sent to an origin as a body.
 type UpstreamBody = Either<Empty<Bytes>, TimedBody>;
@@ -81,6 +81,8 @@ pub(crate) struct UpstreamHead {
     pub(crate) method: Method,
     pub(crate) target: PathAndQuery,
     pub(crate) headers: HeaderMap,
+    /// Where interim responses go, if anybody wants them.
+    pub(crate) interim: Option<Interim>,
 }
 
 /// The way of one thread to all origins.

@@ -22,6 +22,7 @@ use crate::{
     cache::{Cache, Variants},
     connection::{Line, Peer},
     fill::{Fills, Unshared},
+    interim::Interim,
     meter::{Account, Counts, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
     object::{Segment, StoredObject},
@@ -79,6 +80,8 @@ pub(crate) struct Visit {
     /// Known from the start if it is logged.
     pub(crate) trace: Option<TraceContext>,
     verdict: Verdict,
+    /// Where interim responses go, if the visitor can get them.
+    interim: Option<Interim>,
 }
 
 impl Visit {
@@ -90,7 +93,7 @@ impl Visit {
         now: Timestamp,
     ) -> Self {
         let (host, site) = (host.clone(), Arc::clone(site));
-        Self { now, peer, scheme: peer.scheme, host, site, trace: None, verdict }
+        Self { now, peer, scheme: peer.scheme, host, site, trace: None, verdict, interim: None }
     }
 
     /// True if it may be tunnelled in another protocol.
@@ -112,6 +115,7 @@ impl Visit {
         let mut head = request::upstream_head(parts, &self.host, self.peer, via)?;
         let new = || TraceContext::of(&parts.headers, || fastrand::u64(..));
         self.trace.unwrap_or_else(new).pass_on(&mut head.headers);
+        head.interim = self.interim.clone();
         Ok(head)
     }
 }
@@ -130,12 +134,13 @@ pub(crate) enum Decided {
 }
 
 impl Worker {
-    /// Serves one request; `visit` is what is known of it already.
+    /// Serves one request; `visit` is what is known of it already. Interim responses go to `interim`.
     pub(crate) async fn serve(
         self: Arc<Self>,
         line: &Line,
         mut request: Request<Option<Incoming>>,
         visit: Option<Visit>,
+        interim: Option<Interim>,
     ) -> Response<EdgeBody> {
         let now = visit.as_ref().map_or_else(headroom_clock::now, |visit| visit.now);
         let trace =
@@ -145,7 +150,7 @@ impl Worker {
             begun.map(|(log, trace)| log.begin(Asked::of(&request, line.peer.address, now, trace)));
         let received = visit.map_or_else(|| self.receive(line, &request, now), Ok);
         let visit = match received {
-            Ok(visit) => Visit { trace, ..visit },
+            Ok(visit) => Visit { trace, interim, ..visit },
             Err(refusal) => {
                 self.shared.metrics.count(refusal.outcome());
                 return logged(record, refusal.outcome(), refusal.response());
@@ -333,7 +338,8 @@ impl Worker {
         let hit = outcome == Outcome::Hit;
         // A hit is sent in the moment it came; anything else took its time.
         let now = if hit { visit.now } else { headroom_clock::now() };
-        let head = respond::head_bytes(response.headers());
+        let interim = visit.interim.as_ref().map_or(0, Interim::bytes);
+        let head = respond::head_bytes(response.headers()) + interim;
         let body = match response.body() {
             EdgeBody::Whole(Some(bytes)) => bytes.len(),
             EdgeBody::Whole(None) | EdgeBody::Streamed(_) => 0,

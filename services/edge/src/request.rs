@@ -171,7 +171,7 @@ pub(crate) fn upstream_head(
     headers.insert(FORWARDED, text(&forwarded.concat())?);
     headers.insert(X_FORWARDED_FOR, text(&shown)?);
     respond::add_via(&mut headers, via);
-    Ok(UpstreamHead { method: parts.method.clone(), target, headers })
+    Ok(UpstreamHead { method: parts.method.clone(), target, headers, interim: None })
 }
 
 fn text(value: &[u8]) -> Result<HeaderValue, Refusal> {

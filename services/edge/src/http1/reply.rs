@@ -5,7 +5,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use headroom_cache::http_date;
 use http::{
-    Response, StatusCode,
+    HeaderMap, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, DATE},
 };
 use http_body::Body as _;
@@ -88,6 +88,15 @@ pub(crate) fn write_head(
     let framing = framing(out, response, to_head);
     out.extend_from_slice(b"\r\n");
     Written { framing, closes: last || closes }
+}
+
+/// Writes an interim response, which is nothing but a head.
+pub(crate) fn write_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    write_status(out, status);
+    for (name, value) in headers {
+        write_field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// RFC 9110 §8.6, RFC 9112 §6.3: what has no content says nothing about it, but for the answer to

@@ -92,7 +92,7 @@ impl Connection {
         let sent = encode(request);
         self.send(&sent).await?;
         drop(sent);
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(request.interim.clone());
         let (head, behind) = poll_fn(|cx| self.poll_head(cx, &mut reading)).await?;
         self.alarm.calm();
         let framing = head.framing(&request.method);
@@ -267,7 +267,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let target = "/a?b".parse().unwrap();
-        String::from_utf8(encode(&UpstreamHead { method, target, headers })).unwrap()
+        String::from_utf8(encode(&UpstreamHead { method, target, headers, interim: None })).unwrap()
     }
 
     #[test]

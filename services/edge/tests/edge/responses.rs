@@ -8,7 +8,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::harness::{OWN, Origin, Saying, World, config, plan, response};
+use crate::harness::{Answer, OWN, Origin, Saying, World, config, plan, response, say};
 
 const NO_STORE: &str = "Cache-Control: no-store";
 
@@ -24,7 +24,7 @@ async fn a_connection_is_used_again_when_the_response_has_come_whole() {
         (1, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         (1, "HTTP/1.1 204 None\r\n\r\n"),
         (1, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\nA: b\r\n\r\n"),
-        (1, "HTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        (1, "HTTP/1.1 100 Continue\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         (3, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
         (3, "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"),
     ] {
@@ -170,5 +170,37 @@ async fn what_an_origin_says_unasked_is_no_response() {
     done.await.unwrap();
     assert_eq!(world.get(OWN, "/a").await.body, "good");
     serving.await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn interim_responses_reach_the_visitor_who_waits_and_nobody_else() {
+    const EARLY: &str = "HTTP/1.1 100 Continue\r\n\r\n\
+        HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nKeep-Alive: x\r\n\r\n";
+    let origin = Origin::start(|request, _| {
+        let caching = if request.contains("/kept") {
+            "Cache-Control: max-age=60"
+        } else {
+            "Cache-Control: no-store"
+        };
+        let last = response(caching, "hello");
+        Saying { bytes: format!("{EARLY}{}", last.bytes), ..last }
+    })
+    .await;
+    let world = World::before(&origin).await;
+    for path in ["/kept", "/passed"] {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: {OWN}\r\nConnection: close\r\n\r\n");
+        let text = String::from_utf8(say(world.address, &ask).await).unwrap();
+        let (early, last) = text.split_once("\r\n\r\n").unwrap();
+        assert!(early.starts_with("HTTP/1.1 103 "), "{text}");
+        assert!(early.contains("\r\nlink: </a.css>") && early.contains("\r\nvia: "), "{text}");
+        assert!(!early.contains("keep-alive") && !text.contains("100 Continue"), "{text}");
+        let last = Answer::of(last.as_bytes());
+        assert_eq!((last.status, last.body.as_str(), last.whole), (200, "hello", true));
+        assert_eq!(last.field("link"), None);
+    }
+    assert_eq!(world.get(OWN, "/kept").await.status, 200, "a hit has none");
+    // What hyper serves gets the final response alone.
+    assert_eq!(world.ask("POST", OWN, "/passed", &["Content-Length: 0"]).await.status, 200);
     world.end().await;
 }

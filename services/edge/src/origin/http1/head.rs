@@ -11,7 +11,10 @@ use http::{
 use memchr::memchr;
 
 use super::{Unsound, chunked::Chunked};
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, ORIGIN_INTERIM_MAX};
+use crate::{
+    interim::Interim,
+    limits::{HEAD_BYTES_MAX, HEADERS_MAX, ORIGIN_INTERIM_MAX},
+};
 
 /// Room for the fields that the edge adds to a response.
 const ADDED_FIELDS: usize = 3;
@@ -47,11 +50,18 @@ pub(super) struct Reading {
     searched: usize,
     line: usize,
     interim: u8,
+    /// Where they go.
+    interim_to: Option<Interim>,
 }
 
 impl Reading {
+    /// Interim responses go to `interim_to`.
+    pub(super) fn new(interim_to: Option<Interim>) -> Self {
+        Self { interim_to, ..Self::default() }
+    }
+
     /// Takes in what came. Yields the head when it is complete, with what came behind it. Interim
-    /// responses are passed over (RFC 9110 §15.2).
+    /// responses go their own way (RFC 9110 §15.2).
     pub(super) fn came(&mut self, fresh: &[u8]) -> Result<Option<(Head, Bytes)>, Unsound> {
         let mut kept = std::mem::take(&mut self.bytes);
         let mut rest = fresh;
@@ -66,14 +76,14 @@ impl Reading {
             if !head.status.is_informational() {
                 return Ok(Some((head, Bytes::copy_from_slice(behind))));
             }
-            self.pass_over(&head)?;
+            self.pass_on(head)?;
             rest = behind;
         }
         self.bytes = if came == kept.len() && rest.len() == came { kept } else { rest.to_vec() };
         Ok(None)
     }
 
-    fn pass_over(&mut self, interim: &Head) -> Result<(), Unsound> {
+    fn pass_on(&mut self, interim: Head) -> Result<(), Unsound> {
         if interim.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err("it switches protocols unasked");
         }
@@ -84,6 +94,9 @@ impl Reading {
         self.interim += 1;
         if self.interim > ORIGIN_INTERIM_MAX {
             return Err("there are too many interim responses");
+        }
+        if let Some(visitor) = &self.interim_to {
+            visitor.put(interim.status, interim.headers);
         }
         (self.searched, self.line) = (0, 0);
         Ok(())
