@@ -40,10 +40,50 @@ pub(crate) fn date_field(headers: &HeaderMap, name: &HeaderName) -> Single<Times
 /// the wrong case and the day of the week may be a wrong one: RFC 9110 §5.6.7 asks recipients to be
 /// robust, and neither changes the moment.
 pub(crate) fn parse_date(value: &HeaderValue) -> Option<Timestamp> {
+    if let Some(seconds) = parse_imf_fixdate(value.as_bytes()) {
+        return Some(Timestamp::from_seconds(seconds));
+    }
     let text = value.to_str().ok()?;
     let moment = httpdate::parse_http_date(text).ok().or_else(|| parse_leniently(text))?;
     let since = moment.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp::EPOCH.after(since))
+}
+
+/// Seconds since 1970 of the form that is always generated, like `Sun, 06 Nov 1994 08:49:37 GMT`;
+/// `None` if it is another form, or before 1970.
+fn parse_imf_fixdate(text: &[u8]) -> Option<u64> {
+    const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+    const MONTHS: [&[u8]; 12] = [
+        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
+        b"Dec",
+    ];
+    let text: &[u8; 29] = text.try_into().ok()?;
+    let form = [(3, b", "), (25, b" G"), (27, b"MT")];
+    let spaces = [7, 11, 16].iter().all(|&at| text[at] == b' ') && text[19] == b':';
+    if !spaces || text[22] != b':' || form.iter().any(|&(at, part)| text[at..at + 2] != *part) {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+        })
+    };
+    let month = MONTHS.iter().position(|month| text[8..11] == **month)?;
+    let (day, year) = (number(5, 7)?, number(12, 16)?);
+    let (hour, minute, second) = (number(17, 19)?, number(20, 22)?, number(23, 25)?);
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+    let leap_day = u64::from(is_leap);
+    let days_in_month = before[month + 1] - before[month] + if month == 1 { leap_day } else { 0 };
+    let is_moment = (1..=days_in_month).contains(&day) && hour < 24 && minute < 60 && second < 60;
+    if !is_moment || year < 1970 || !DAYS.iter().any(|day| text[..3] == **day) {
+        return None;
+    }
+    let last = year - 1;
+    let leap_years = last / 4 - last / 100 + last / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    let in_year = before[month] + if month > 1 { leap_day } else { 0 } + day - 1;
+    let days = (year - 1970) * 365 + leap_years + in_year;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 fn parse_leniently(text: &str) -> Option<SystemTime> {
@@ -127,6 +167,41 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT"
         );
         assert_eq!(http_date(Timestamp::MAX), "Sun, 21 Jul 2554 23:34:33 GMT");
+    }
+
+    #[test]
+    fn the_usual_form_is_read_as_the_library_reads_it() {
+        for text in [
+            "Thu, 01 Jan 1970 00:00:00 GMT",
+            "Tue, 29 Feb 2000 23:59:59 GMT",
+            "Sun, 28 Feb 2100 12:00:00 GMT",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+        ] {
+            let seconds = httpdate::parse_http_date(text).unwrap();
+            let seconds = seconds.duration_since(UNIX_EPOCH).unwrap().as_secs();
+            assert_eq!(parse_imf_fixdate(text.as_bytes()), Some(seconds), "{text}");
+        }
+        for text in [
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Mon, 29 Feb 2100 00:00:00 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 1994 08:60:37 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Sun, 06 Nov 1994 08:49:+7 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMX",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse_imf_fixdate(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read(seconds in 0u64..253_402_300_800) {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+            proptest::prop_assert_eq!(parse_imf_fixdate(text.as_bytes()), Some(seconds));
+        }
     }
 
     #[test]

@@ -17,17 +17,37 @@ static NEVER: [HeaderName; 9] =
 
 /// Removes the fields that end at this hop, in requests and in responses.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let listed = listed(headers);
-    let ends = |name: &&HeaderName| is_hop_by_hop(name, &listed);
-    let ended: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
+    let one_hop = HopByHop::of(headers);
+    let ended: Vec<HeaderName> =
+        headers.keys().filter(|name| one_hop.contains(name)).cloned().collect();
     for name in ended {
         headers.remove(name);
     }
 }
 
-/// True if `name` ends at this hop in a message whose `Connection` has `listed` others.
-pub(crate) fn is_hop_by_hop(name: &HeaderName, listed: &[HeaderName]) -> bool {
-    always_ends(name) || listed.contains(name)
+/// The fields of a message that end at this hop.
+#[derive(Debug)]
+pub struct HopByHop {
+    /// Those that `Connection` lists.
+    listed: Vec<HeaderName>,
+}
+
+impl HopByHop {
+    /// Those of a message with `headers`.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let listed = members(headers, &CONNECTION)
+            .filter_map(|member| HeaderName::from_bytes(member).ok())
+            .filter(|name| !NEVER.contains(name))
+            .collect();
+        Self { listed }
+    }
+
+    /// True if `name` ends at this hop.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        always_ends(name) || self.listed.contains(name)
+    }
 }
 
 /// Hop-by-hop whether listed in `Connection` or not.
@@ -46,14 +66,6 @@ fn always_ends(name: &HeaderName) -> bool {
             | "upgrade"
             | "http2-settings"
     )
-}
-
-/// The fields that `Connection` lists.
-pub(crate) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
-    members(headers, &CONNECTION)
-        .filter_map(|member| HeaderName::from_bytes(member).ok())
-        .filter(|name| !NEVER.contains(name))
-        .collect()
 }
 
 #[cfg(test)]

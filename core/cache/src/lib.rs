@@ -43,7 +43,7 @@ pub use date::http_date;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use freshness::{Exchange, Rules};
 pub use headroom_units::{QueryRule, Scheme};
-pub use hop_by_hop::remove_hop_by_hop;
+pub use hop_by_hop::{HopByHop, remove_hop_by_hop};
 pub use invalidation::{invalidates, related_targets};
 pub use key::CacheKey;
 pub use policy::{Decision, OriginFailure, PolicyParts, StoredPolicy, select};
@@ -53,7 +53,6 @@ pub use range::{
 };
 pub use storability::{NotStorable, storable};
 pub use validation::{
-    HeadNews, conditional_headers, head_says, not_modified, remove_conditionals, selects,
-    update_on_304,
+    HeadNews, conditional_headers, head_says, is_conditional, not_modified, selects, update_on_304,
 };
 pub use vary::{VaryRefused, VarySelection};

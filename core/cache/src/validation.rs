@@ -14,7 +14,7 @@ use http::{
 use crate::{
     StoredPolicy,
     date::{date_field, parse_date},
-    hop_by_hop::{is_hop_by_hop, listed},
+    hop_by_hop::HopByHop,
     list::members,
     vary::compact,
 };
@@ -55,11 +55,11 @@ pub fn conditional_headers(policy: &StoredPolicy) -> HeaderMap {
     headers
 }
 
-/// Removes the visitor's own conditions, which are about the visitor's copy, not about ours.
-pub fn remove_conditionals(headers: &mut HeaderMap) {
-    for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE] {
-        headers.remove(name);
-    }
+/// True for a condition of a visitor's (RFC 9110 §13.1): it is about the visitor's copy, not about
+/// ours.
+#[must_use]
+pub fn is_conditional(name: &HeaderName) -> bool {
+    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE].contains(name)
 }
 
 /// True if a 304 with `headers` is about the response stored under `policy` (§4.3.4). If it is
@@ -123,9 +123,9 @@ pub fn update_on_304(stored_headers: &mut HeaderMap, fresh_304: &HeaderMap) {
     // They tell when a message was made and how long it travelled; the old ones are outdated.
     stored_headers.remove(AGE);
     stored_headers.remove(DATE);
-    let listed = listed(fresh_304);
+    let one_hop = HopByHop::of(fresh_304);
     for name in fresh_304.keys() {
-        if is_kept(name) || is_hop_by_hop(name, &listed) {
+        if is_kept(name) || one_hop.contains(name) {
             continue;
         }
         stored_headers.remove(name);

@@ -13,16 +13,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use headroom_cache::{
     CacheKey, Decision, Exchange, HeadNews, OriginFailure, conditional_headers, head_says,
-    invalidates, related_targets, remove_conditionals, remove_hop_by_hop, selects, storable,
-    update_on_304,
+    invalidates, related_targets, remove_hop_by_hop, selects, storable, update_on_304,
 };
 use http::{
     HeaderMap, Method, Response, StatusCode,
-    header::{AGE, AUTHORIZATION, RANGE},
+    header::{AGE, AUTHORIZATION, CONTENT_LENGTH},
     request,
 };
 use http_body::Body as _;
@@ -34,11 +35,12 @@ use crate::{
     fill::{Answer, FilledHead, Joined, Lead, Reader},
     metrics::Outcome,
     object::{Parts, StoredObject, TAG_FIELDS},
-    origin::{FetchError, TimedBody, UpstreamHead},
+    origin::{FetchError, TimedBody},
     proxy::{Reply, Visit, Worker, key_of},
     respond::{self, Refusal},
     store::{Keep, Storing},
     table::ServedSite,
+    upstream::{Purpose, UpstreamHead},
 };
 
 /// One fill.
@@ -55,15 +57,23 @@ struct Filling {
     stamp: u64,
 }
 
-/// A response that is not shared, for the visitor who led to it.
+/// A response for one visitor.
 type Own = Response<TimedBody>;
 
-/// A fill that its visitor drives. If that stops, it goes on by itself: others may read along.
-struct Driven<F: Future<Output = Option<Own>> + Send + 'static>(Option<Pin<Box<F>>>);
+/// What a fill has for the visitor who led to it.
+enum Led {
+    /// A response that is not shared.
+    Unshared(Own),
+    /// One that is stored, with the age it came with.
+    Stored(Response<Bytes>, Duration),
+}
 
-impl<F: Future<Output = Option<Own>> + Send + 'static> Driven<F> {
+/// A fill that its visitor drives. If that stops, it goes on by itself: others may read along.
+struct Driven<F: Future<Output = Option<Led>> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = Option<Led>> + Send + 'static> Driven<F> {
     /// Ready at its end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Own>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Led>> {
         let Some(filling) = &mut self.0 else { return Poll::Ready(None) };
         let ended = filling.as_mut().poll(cx);
         if ended.is_ready() {
@@ -73,7 +83,7 @@ impl<F: Future<Output = Option<Own>> + Send + 'static> Driven<F> {
     }
 }
 
-impl<F: Future<Output = Option<Own>> + Send + 'static> Drop for Driven<F> {
+impl<F: Future<Output = Option<Led>> + Send + 'static> Drop for Driven<F> {
     fn drop(&mut self) {
         // There is no runtime any more when the edge has ended.
         if let (Some(filling), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
@@ -91,11 +101,11 @@ impl Worker {
         body: Option<Incoming>,
         why: &'static str,
     ) -> Reply {
-        let head = visit.upstream_head(&parts, &self.shared.via)?;
+        let head = visit.upstream_head(&parts, &self.shared.via, Purpose::Visitor)?;
         let (origins, site) = (&self.origins, &visit.site);
         let fetched = match body {
             None => self.fetch(site, &head).await,
-            Some(body) => self.told(site, Box::pin(origins.fetch_with(site, head, body)).await),
+            Some(body) => self.told(site, Box::pin(origins.fetch_with(site, &head, body)).await),
         };
         let response = fetched.map_err(Refusal::Fetch)?;
         if invalidates(&parts.method, response.status()) {
@@ -200,31 +210,24 @@ impl Worker {
         let filling = self.filling(visit, Arc::clone(&parts), lead, stale.clone())?;
         let mut filling = Driven(Some(Box::pin(filling.run())));
         let found = poll_fn(|cx| match filling.poll(cx) {
-            Poll::Ready(Some(own)) => Poll::Ready(Ok(own)),
+            Poll::Ready(Some(led)) => Poll::Ready(Ok(led)),
             Poll::Ready(None) | Poll::Pending => reader.poll_answer(cx).map(Err),
         });
         let answer = match found.await {
-            Ok(own) => {
+            Ok(Led::Unshared(own)) => {
                 let response = self.passed_on(visit, own, why);
                 return Ok((Outcome::Miss, respond::unless_known(&parts, response)));
+            }
+            Ok(Led::Stored(response, age)) => {
+                let why = stored_because(stale.is_some());
+                return Ok((Outcome::Miss, just_stored(&parts, response, age, why)));
             }
             Err(answer) => answer,
         };
         match answer {
             Answer::Response(head) => {
-                let why = match (head.stored, stale) {
-                    (true, None) => "headroom; fwd=miss; stored",
-                    (true, Some(_)) => "headroom; fwd=stale; stored",
-                    (false, _) => why,
-                };
+                let why = if head.stored { stored_because(stale.is_some()) } else { why };
                 Ok((Outcome::Miss, self.read_along(visit, &parts, &head, reader, why)))
-            }
-            Answer::Stored(object) => {
-                let why = match stale {
-                    None => "headroom; fwd=miss; stored",
-                    Some(_) => "headroom; fwd=stale; stored",
-                };
-                Ok((Outcome::Miss, self.new_reply(visit, &parts, &object, why)))
             }
             Answer::Renewed(object) => {
                 let age = object.policy.age(headroom_clock::now());
@@ -235,7 +238,8 @@ impl Worker {
                 .in_place_of_error(visit, &parts, Some(object), OriginFailure::ServerError)
                 .ok_or(Refusal::Fetch(FetchError::Unreachable)),
             Answer::Failed(error) => self.failed(visit, &parts, stale, error),
-            Answer::Unshared => Err(Refusal::Fetch(FetchError::Unreachable)),
+            // Who led to these has them already.
+            Answer::Stored(_) | Answer::Unshared => Err(Refusal::Fetch(FetchError::Unreachable)),
         }
     }
 
@@ -300,23 +304,6 @@ impl Worker {
         let age = object.policy.on_error(&parts.headers, failure, now)?;
         let why = "headroom; hit; fwd=stale; detail=origin-failed";
         Some((Outcome::Stale, self.stored_reply(visit, parts, &object, age, why)))
-    }
-
-    /// A response that was stored for this request.
-    fn new_reply(
-        self: &Arc<Self>,
-        visit: &Visit,
-        parts: &request::Parts,
-        object: &Arc<StoredObject>,
-        why: &'static str,
-    ) -> Response<EdgeBody> {
-        let age = object.policy.initial_age();
-        let mut response = self.stored_reply(visit, parts, object, age, why);
-        if age.as_secs() == 0 {
-            // RFC 9111 §5.1: the origin has just made it.
-            response.headers_mut().remove(AGE);
-        }
-        response
     }
 
     /// A response that another request has just stored, if it is fresh for this one too.
@@ -385,10 +372,7 @@ impl Worker {
         lead: Lead,
         stale: Option<Arc<StoredObject>>,
     ) -> Result<Filling, Refusal> {
-        let mut head = visit.upstream_head(&request, &self.shared.via)?;
-        head.method = Method::GET;
-        remove_conditionals(&mut head.headers);
-        head.headers.remove(RANGE);
+        let head = visit.upstream_head(&request, &self.shared.via, Purpose::Cache)?;
         Ok(Filling {
             worker: Arc::clone(self),
             lead,
@@ -435,8 +419,8 @@ impl Worker {
 
 impl Filling {
     /// Fetches, tells what was found, and stores it if that is allowed. A response that is not
-    /// shared comes back, for the visitor who led to it.
-    async fn run(self) -> Option<Own> {
+    /// shared, or was stored at once, comes back for the visitor who led to it.
+    async fn run(self) -> Option<Led> {
         let (response, times) = match self.ask().await {
             Ok(answer) => answer,
             Err(error) => {
@@ -461,7 +445,9 @@ impl Filling {
     async fn ask(&self) -> Result<(Own, Exchange), FetchError> {
         if let Some(stale) = &self.stale {
             let mut head = self.head.clone();
-            head.headers.extend(conditional_headers(&stale.policy));
+            for (name, value) in &conditional_headers(&stale.policy) {
+                head.add(name.as_str(), value.as_bytes());
+            }
             let (response, times) = self.ask_for(&head).await?;
             let other = response.status() == StatusCode::NOT_MODIFIED
                 && !selects(&stale.policy, response.headers());
@@ -507,8 +493,8 @@ impl Filling {
     }
 
     /// Takes a new response: for all if it may be shared, into the cache if it fits. If it may not
-    /// be shared it comes back.
-    async fn take_over(self, response: Own, times: Exchange) -> Option<Own> {
+    /// be shared, or is stored at once, it comes back.
+    async fn take_over(self, response: Own, times: Exchange) -> Option<Led> {
         let shared = &self.worker.shared;
         let (request, rules) = (&self.request.headers, self.site.cache_rules());
         let (status, headers) = (response.status(), response.headers());
@@ -519,7 +505,7 @@ impl Filling {
             }
             shared.unshared.remember(self.lead.key(), times.received_at);
             self.lead.answer(Answer::Unshared);
-            return Some(response);
+            return Some(Led::Unshared(response));
         };
         let (mut parts, mut body) = response.into_parts();
         self.worker.pass_on(&mut parts.headers);
@@ -527,16 +513,16 @@ impl Filling {
         if keep.is_in_memory()
             && let Some(whole) = body.take_whole()
         {
-            let (headers, stamp) = (&parts.headers, self.stamp);
-            let parts = Parts { status, headers, policy, times, stamp };
-            self.lead.answer(match StoredObject::new(parts, vec![whole]).map(Arc::new) {
-                Some(object) => {
-                    self.lead.store(Arc::clone(&object), &shared.cache);
-                    Answer::Stored(object)
-                }
-                None => Answer::Failed(FetchError::Unsound),
-            });
-            return None;
+            let (headers, stamp, age) = (&parts.headers, self.stamp, policy.initial_age());
+            let stored = Parts { status, headers, policy, times, stamp };
+            let Some(object) = StoredObject::new(stored, vec![whole.clone()]) else {
+                self.lead.answer(Answer::Failed(FetchError::Unsound));
+                return None;
+            };
+            let object = Arc::new(object);
+            self.lead.store(Arc::clone(&object), &shared.cache);
+            self.lead.answer(Answer::Stored(object));
+            return Some(Led::Stored(Response::from_parts(parts, whole), age));
         }
         let stored = !matches!(keep, Keep::Nothing);
         let head = Arc::new(FilledHead { status, headers: parts.headers, policy, stored });
@@ -547,6 +533,35 @@ impl Filling {
         Storing { head, times, stamp: self.stamp }.store(&self.worker, self.lead, body, keep).await;
         None
     }
+}
+
+/// What `Cache-Status` says of a response that is stored now, in place of a stale one or not.
+fn stored_because(is_renewal: bool) -> &'static str {
+    if is_renewal { "headroom; fwd=stale; stored" } else { "headroom; fwd=miss; stored" }
+}
+
+/// A response that was just stored, as the answer to the request that led to it. Its `age` is
+/// told unless the origin has just made it (RFC 9111 §5.1).
+fn just_stored(
+    parts: &request::Parts,
+    response: Response<Bytes>,
+    age: Duration,
+    why: &'static str,
+) -> Response<EdgeBody> {
+    let (status, length) = (response.status(), response.body().len());
+    let mut response = response.map(EdgeBody::whole);
+    let headers = response.headers_mut();
+    TAG_FIELDS.iter().for_each(|tag| drop(headers.remove(tag)));
+    headers.remove(AGE);
+    if age.as_secs() > 0 {
+        headers.insert(AGE, age.as_secs().into());
+    }
+    if status != StatusCode::NO_CONTENT && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let mut response = respond::unless_known(parts, response);
+    respond::add_cache_status(response.headers_mut(), why);
+    response
 }
 
 /// `object` with what a 304 says of it, if it may still be stored.

@@ -66,6 +66,7 @@ mod text;
 mod tls;
 mod trace;
 mod upgrade;
+mod upstream;
 mod visitors;
 
 use std::{

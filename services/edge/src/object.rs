@@ -9,7 +9,10 @@
 //!  field   name (index into COMMON, or OTHER length bytes)  length of value (2 bytes)  value
 //! ```
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::LazyLock,
+};
 
 use bytes::{BufMut as _, Bytes};
 use headroom_cache::{ByteRange, Exchange, StoredPolicy, http_date};
@@ -17,6 +20,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, AGE, CONTENT_LENGTH, DATE},
 };
+use quick_cache::DefaultHashBuilder;
 
 use crate::{http1::reply, limits};
 
@@ -63,6 +67,9 @@ static COMMON: [HeaderName; 36] = [
     HeaderName::from_static("surrogate-key"),
     HeaderName::from_static("timing-allow-origin"),
 ];
+/// Where each is in [`COMMON`].
+static INDICES: LazyLock<HashMap<HeaderName, u8, DefaultHashBuilder>> =
+    LazyLock::new(|| COMMON.iter().cloned().zip(0..).collect());
 /// In place of an index: the name stands there in full.
 const OTHER: u8 = u8::MAX;
 /// Fields the edge adds to a stored head: room for them is made at once.
@@ -337,9 +344,8 @@ fn encode_head(parts: &Parts<'_>, length: Option<usize>, block: &mut Vec<u8>) ->
 }
 
 fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) -> Option<()> {
-    let common = COMMON.iter().position(|common| common == name);
-    match common.and_then(|index| u8::try_from(index).ok()) {
-        Some(index) => block.put_u8(index),
+    match INDICES.get(name) {
+        Some(index) => block.put_u8(*index),
         None => {
             block.put_u8(OTHER);
             block.put_u16(u16::try_from(name.as_str().len()).ok()?);

@@ -36,9 +36,8 @@ use bytes::Bytes;
 use connect::{ConnectError, Connected, Connector, Names, OriginStream};
 use health::Health;
 use http::{
-    HeaderMap, Method, Response, StatusCode, Version,
+    Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    uri::PathAndQuery,
 };
 use http_body_util::{Either, Empty};
 use http1::{Connection, Lost};
@@ -55,7 +54,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{EdgeConfig, interim::Interim, limits, proxy::Shared, respond, table::ServedSite};
+use crate::{
+    EdgeConfig, limits, proxy::Shared, respond, table::ServedSite, upstream::UpstreamHead,
+};
 
 /// What is sent to an origin as a body.
 type UpstreamBody = Either<Empty<Bytes>, TimedBody>;
@@ -73,16 +74,6 @@ pub(crate) enum FetchError {
     Upload,
     #[error("the origin server's response is not sound")]
     Unsound,
-}
-
-/// The head of a request as it goes to an origin.
-#[derive(Debug, Clone)]
-pub(crate) struct UpstreamHead {
-    pub(crate) method: Method,
-    pub(crate) target: PathAndQuery,
-    pub(crate) headers: HeaderMap,
-    /// Where interim responses go, if anybody wants them.
-    pub(crate) interim: Option<Interim>,
 }
 
 /// The way of one thread to all origins.
@@ -126,7 +117,7 @@ impl Origins {
     pub(crate) async fn fetch_with(
         &self,
         site: &ServedSite,
-        head: UpstreamHead,
+        head: &UpstreamHead,
         body: Incoming,
     ) -> Result<Response<TimedBody>, FetchError> {
         let (progress, progressed) = watch::channel(());

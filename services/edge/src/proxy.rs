@@ -11,7 +11,7 @@ use headroom_steer::{OverShare, client_prefix};
 use headroom_units::{HostName, Scheme, Timestamp};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, Uri,
-    header::{CACHE_CONTROL, CONTENT_LENGTH},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, VIA},
     request::Parts,
 };
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use crate::{
     meter::{Account, Counts, ThreadMeter},
     metrics::{EdgeMetrics, Outcome},
     object::{Segment, StoredObject},
-    origin::{Origins, UpstreamHead},
+    origin::Origins,
     pulse::Times,
     request,
     respond::{self, Content, Refusal},
@@ -34,6 +34,7 @@ use crate::{
     tls::Tls,
     trace::TraceContext,
     upgrade,
+    upstream::{Purpose, UpstreamHead},
     visitors::Visitors,
 };
 
@@ -111,10 +112,14 @@ impl Visit {
         &self,
         parts: &Parts,
         via: &HeaderValue,
+        purpose: Purpose,
     ) -> Result<UpstreamHead, Refusal> {
-        let mut head = request::upstream_head(parts, &self.host, self.peer, via)?;
+        let head = UpstreamHead::of(parts, &self.host, purpose);
+        let mut head = head.ok_or(Refusal::Bad("the target is not served"))?;
+        head.add_forwarded(&self.host, self.peer);
+        head.add(VIA.as_str(), via.as_bytes());
         let new = || TraceContext::of(&parts.headers, || fastrand::u64(..));
-        self.trace.unwrap_or_else(new).pass_on(&mut head.headers);
+        self.trace.unwrap_or_else(new).pass_on(&parts.headers, &mut head);
         head.interim = self.interim.clone();
         Ok(head)
     }

@@ -1,26 +1,15 @@
-//! What is asked of a request before it is served, and what an origin gets to see of it.
+//! What is asked of a request before it is served.
 
 use std::borrow::Cow;
 
-use headroom_cache::{RequestDirectives, Scheme, remove_hop_by_hop};
-use headroom_units::HostName;
+use headroom_cache::{RequestDirectives, Scheme};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
-    header::{
-        CACHE_CONTROL, COOKIE, EXPECT, FORWARDED, HOST, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE, VIA,
-    },
+    HeaderValue, Method, Request, Uri, Version,
+    header::{CACHE_CONTROL, HOST, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE, VIA},
     request::Parts,
 };
 
-use crate::{
-    connection::Peer, limits::HEADERS_MAX, origin::UpstreamHead, respond, respond::Refusal,
-    text::write_address,
-};
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Fields the edge adds to a request: room for them is made at once.
-const ADDED_FIELDS: usize = 6;
+use crate::{limits::HEADERS_MAX, respond::Refusal};
 
 /// The host a request is for: in lower case, without port and final dot. What the guard and hyper
 /// let through is checked here; `via` is what this edge writes into `Via`.
@@ -117,77 +106,6 @@ pub(crate) fn may_fill(parts: &Parts, is_stored: bool) -> bool {
     parts.method == Method::GET && !part && !no_store()
 }
 
-/// True for a field in which others name a host, a target or a visitor. Origins act on them, and
-/// they are no part of the cache's key: what a visitor claims there would be served to the next.
-fn is_claim(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-forwarded-proto"
-            | "x-forwarded-server"
-            | "x-forwarded-prefix"
-            | "x-forwarded-scheme"
-            | "x-host"
-            | "x-real-ip"
-            | "x-original-url"
-            | "x-original-host"
-            | "x-rewrite-url"
-            | "x-http-method-override"
-    )
-}
-
-/// The head as an origin gets it: without fields of one hop, with who asks, for the host in the
-/// one form that the cache's key has. What the visitor says about itself in the forwarding fields
-/// is not passed on: anyone can claim anything there.
-pub(crate) fn upstream_head(
-    parts: &Parts,
-    host: &HostName,
-    peer: Peer,
-    via: &HeaderValue,
-) -> Result<UpstreamHead, Refusal> {
-    let target = parts.uri.path_and_query().cloned();
-    let target = target.ok_or(Refusal::Bad("the target is not served"))?;
-    let mut headers = HeaderMap::with_capacity(parts.headers.len() + ADDED_FIELDS);
-    headers.insert(HOST, text(host.as_str().as_bytes())?);
-    for (name, value) in &parts.headers {
-        // hyper answers 100-continue itself when the content is asked for.
-        if *name != HOST && *name != EXPECT && !is_claim(name) {
-            headers.append(name, value.clone());
-        }
-    }
-    remove_hop_by_hop(&mut headers);
-    join_cookies(&mut headers);
-    let (peer, scheme) = (peer.address.to_canonical(), peer.scheme.as_str());
-    let mut shown = Vec::new();
-    write_address(&mut shown, peer);
-    let (open, close): (&[u8], &[u8]) = if peer.is_ipv6() { (b"\"[", b"]\"") } else { (b"", b"") };
-    let host = host.as_str().as_bytes();
-    let forwarded: [&[u8]; 8] =
-        [b"for=", open, &shown, close, b";host=\"", host, b"\";proto=", scheme.as_bytes()];
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.insert(FORWARDED, text(&forwarded.concat())?);
-    headers.insert(X_FORWARDED_FOR, text(&shown)?);
-    respond::add_via(&mut headers, via);
-    Ok(UpstreamHead { method: parts.method.clone(), target, headers, interim: None })
-}
-
-fn text(value: &[u8]) -> Result<HeaderValue, Refusal> {
-    HeaderValue::from_bytes(value).map_err(|_| Refusal::Bad("the Host is malformed"))
-}
-
-/// HTTP/2 may divide a Cookie into several fields; HTTP/1.1 knows one (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, joined);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,16 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn divided_cookies_are_joined() {
-        let mut headers = HeaderMap::new();
-        headers.append(COOKIE, HeaderValue::from_static("a=1"));
-        headers.append(COOKIE, HeaderValue::from_static("b=2"));
-        join_cookies(&mut headers);
-        let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
-        assert_eq!(joined, ["a=1; b=2"]);
-    }
-
-    #[test]
     fn the_host_is_taken_without_port_in_lower_case() {
         assert_eq!(host("/", &["www.shop.example"]).unwrap(), "www.shop.example");
         assert_eq!(host("/", &["WWW.Shop.Example.:8080"]).unwrap(), "www.shop.example");
@@ -279,45 +187,6 @@ mod tests {
         };
         assert!(ask("1.1 proxy, 1.1 east-1.headroom"));
         assert!(!ask("1.1 east-2.headroom"));
-    }
-
-    #[test]
-    fn an_origin_sees_who_asks_and_no_hop_by_hop_fields() {
-        let parts = parts(
-            "GET",
-            "/a?b",
-            &[
-                ("host", "WWW.Shop.example.:6666"),
-                ("x-forwarded-host", "evil.example"),
-                ("x-original-url", "/admin"),
-                ("connection", "x-private, close"),
-                ("x-private", "1"),
-                ("x-forwarded-for", "6.6.6.6"),
-                ("forwarded", "for=6.6.6.6"),
-                ("expect", "100-continue"),
-            ],
-        );
-        let via = HeaderValue::from_static("1.1 east-1.headroom");
-        let shop = "www.shop.example".parse().unwrap();
-        let peer = Peer { address: "2001:db8::1".parse().unwrap(), scheme: Scheme::Https };
-        let head = upstream_head(&parts, &shop, peer, &via).unwrap();
-        assert_eq!(head.target, "/a?b");
-        let mut fields: Vec<String> = head
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        fields.sort();
-        assert_eq!(
-            fields,
-            [
-                "forwarded: for=\"[2001:db8::1]\";host=\"www.shop.example\";proto=https",
-                "host: www.shop.example",
-                "via: 1.1 east-1.headroom",
-                "x-forwarded-for: 2001:db8::1",
-                "x-forwarded-proto: https",
-            ]
-        );
     }
 
     #[test]

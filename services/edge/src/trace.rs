@@ -4,7 +4,9 @@
 //! own, which the origin sees as its parent. `tracestate` passes as it came, but not beside a trace
 //! that begins here (§4.3). No spans are recorded or sent.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
+
+use crate::upstream::UpstreamHead;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -56,20 +58,20 @@ impl TraceContext {
     }
 
     /// The `traceparent` of a request that is made for this one.
-    pub(crate) fn child_header(&self) -> HeaderValue {
+    fn child(&self) -> [u8; LENGTH] {
         let mut line = [b'-'; LENGTH];
         line[..2].copy_from_slice(b"00");
         line[3..35].copy_from_slice(&self.trace_id());
         line[36..52].copy_from_slice(&self.span_id());
         line[53..].copy_from_slice(&digits::<2>(u128::from(self.flags)));
-        HeaderValue::from_bytes(&line).expect("digits and hyphens can stand in a field")
+        line
     }
 
-    /// Makes `headers`, which came with the request, those of a request to an origin.
-    pub(crate) fn pass_on(&self, headers: &mut HeaderMap) {
-        headers.insert(TRACEPARENT, self.child_header());
-        if !self.continued {
-            headers.remove(TRACESTATE);
+    /// Tells an origin the trace of a request that came with `headers`.
+    pub(crate) fn pass_on(&self, headers: &HeaderMap, head: &mut UpstreamHead) {
+        head.add(TRACEPARENT.as_str(), &self.child());
+        for state in headers.get_all(TRACESTATE).iter().filter(|_| self.continued) {
+            head.add(TRACESTATE.as_str(), state.as_bytes());
         }
     }
 }
@@ -117,7 +119,10 @@ fn digits<const N: usize>(mut number: u128) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Request};
+
     use super::*;
+    use crate::upstream::Purpose;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const PARENT: &str = "00f067aa0ba902b7";
@@ -129,8 +134,13 @@ mod tests {
 
     /// What is passed on, with a span of 7 and, if the trace is new, an id of 7s.
     fn passed(lines: &[&str]) -> (String, bool) {
-        let mut headers = headers(lines);
-        TraceContext::of(&headers, || 7).pass_on(&mut headers);
+        let mut request = Request::new(());
+        *request.headers_mut() = headers(lines);
+        let (parts, ()) = request.into_parts();
+        let host = "a.example".parse().unwrap();
+        let mut head = UpstreamHead::of(&parts, &host, Purpose::Visitor).unwrap();
+        TraceContext::of(&parts.headers, || 7).pass_on(&parts.headers, &mut head);
+        let headers = head.headers();
         let parents: Vec<_> = headers.get_all(TRACEPARENT).iter().collect();
         assert_eq!(parents.len(), 1);
         (parents[0].to_str().unwrap().to_owned(), headers.contains_key(TRACESTATE))

@@ -37,6 +37,7 @@ use crate::{
     respond,
     respond::Refusal,
     socket::Socket,
+    upstream::Purpose,
 };
 
 /// What is tunnelled when both sides have agreed.
@@ -82,9 +83,9 @@ impl Worker {
         protocol: HeaderValue,
         visitor: OnUpgrade,
     ) -> Reply {
-        let mut head = visit.upstream_head(parts, &self.shared.via)?;
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(UPGRADE, protocol.clone());
+        let mut head = visit.upstream_head(parts, &self.shared.via, Purpose::Visitor)?;
+        head.add(CONNECTION.as_str(), b"upgrade");
+        head.add(UPGRADE.as_str(), protocol.as_bytes());
         let answer = self.origins.fetch_upgrade(&visit.site, head).await;
         let mut response = answer.map_err(Refusal::Fetch)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -21,17 +21,14 @@ use std::{
 pub(super) use body::Http1Body;
 use bytes::{Bytes, BytesMut};
 use head::{Head, Reading};
-use http::{
-    Method, Response,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
-};
+use http::Response;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     time::{Instant, Sleep},
 };
 
-use super::{UpstreamHead, connect::OriginStream, pool::Slot};
-use crate::limits;
+use super::{connect::OriginStream, pool::Slot};
+use crate::{limits, upstream::UpstreamHead};
 
 /// Why a response is not sound. For the log.
 type Unsound = &'static str;
@@ -89,7 +86,7 @@ impl Connection {
         request: &UpstreamHead,
         home: &Arc<Slot>,
     ) -> Result<Response<Http1Body>, Lost> {
-        let sent = encode(request);
+        let sent = request.to_http1();
         self.send(&sent).await?;
         drop(sent);
         let mut reading = Reading::new(request.interim.clone());
@@ -222,76 +219,9 @@ impl Alarm {
     }
 }
 
-/// The request as it is sent. How long its body is, none, is said anew.
-fn encode(request: &UpstreamHead) -> Vec<u8> {
-    let fields = || request.headers.iter();
-    let length: usize = fields().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let (method, target) = (request.method.as_str(), request.target.as_str());
-    let most =
-        length + method.len() + target.len() + "  HTTP/1.1\r\ncontent-length: 0\r\n\r\n".len();
-    let mut bytes = Vec::with_capacity(most);
-    for part in [method, " ", target, " HTTP/1.1\r\n"] {
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    let mut add = |name: &str, value: &[u8]| {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            bytes.extend_from_slice(part);
-        }
-    };
-    // RFC 9110 §7.2: Host first.
-    request.headers.get_all(HOST).iter().for_each(|host| add(HOST.as_str(), host.as_bytes()));
-    for (name, value) in fields() {
-        if *name != HOST && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
-            add(name.as_str(), value.as_bytes());
-        }
-    }
-    // RFC 9110 §8.6: where a body is expected, that there is none is said.
-    if request.headers.contains_key(CONTENT_LENGTH)
-        || matches!(request.method, Method::POST | Method::PUT | Method::PATCH)
-    {
-        add(CONTENT_LENGTH.as_str(), b"0");
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
-
     use super::*;
-
-    fn encoded(method: Method, fields: &[(&'static str, &'static str)]) -> String {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        let target = "/a?b".parse().unwrap();
-        String::from_utf8(encode(&UpstreamHead { method, target, headers, interim: None })).unwrap()
-    }
-
-    #[test]
-    fn a_request_is_sent_with_its_host_first_and_no_body() {
-        let fields = [
-            ("Via", "1.1 edge"),
-            ("content-length", "5"),
-            ("host", "a.example"),
-            ("via", "1.0 b"),
-            ("transfer-encoding", "chunked"),
-        ];
-        assert_eq!(
-            encoded(Method::GET, &fields),
-            "GET /a?b HTTP/1.1\r\nhost: a.example\r\nvia: 1.1 edge\r\nvia: 1.0 b\r\n\
-             content-length: 0\r\n\r\n"
-        );
-        let host = [("host", "a.example")];
-        for (method, expected) in [
-            (Method::HEAD, "HEAD /a?b HTTP/1.1\r\nhost: a.example\r\n\r\n"),
-            (Method::POST, "POST /a?b HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\n\r\n"),
-        ] {
-            assert_eq!(encoded(method, &host), expected);
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn an_alarm_goes_off_when_its_own_wait_is_over() {

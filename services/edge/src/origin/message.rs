@@ -9,7 +9,8 @@ use http_body_util::{Either, Empty};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::timeout;
 
-use super::{FetchError, UpstreamBody, UpstreamHead};
+use super::{FetchError, UpstreamBody};
+use crate::upstream::UpstreamHead;
 
 /// A request that was not sent yet.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl<'h> Message<'h> {
         S: Future<Output = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>>,
     {
         let (head, request) = match self {
-            Self::Head(head) => (Some(head), request(head.clone(), Either::Left(Empty::new()))),
+            Self::Head(head) => (Some(head), request(head, Either::Left(Empty::new()))),
             Self::WithBody(request) => (None, *request),
         };
         let request = match http2 {
@@ -85,11 +86,11 @@ impl<'h> Message<'h> {
 }
 
 /// A request in the form of HTTP/1.1.
-pub(super) fn request(head: UpstreamHead, body: UpstreamBody) -> Request<UpstreamBody> {
+pub(super) fn request(head: &UpstreamHead, body: UpstreamBody) -> Request<UpstreamBody> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = Uri::from(head.target);
-    *request.headers_mut() = head.headers;
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::from(head.target.clone());
+    *request.headers_mut() = head.headers();
     request
 }
 
