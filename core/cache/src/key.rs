@@ -3,7 +3,7 @@
 //! GET and HEAD share a key: a stored GET response answers both (§4). What a response varies on is
 //! not part of it; see [`crate::VarySelection`].
 
-use std::{borrow::Borrow, fmt};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use headroom_units::{HostName, QueryRule, Scheme, SiteId};
 use http::Uri;
@@ -17,7 +17,7 @@ use crate::query::keyed;
 /// one pass, and the order of keys puts what begins alike side by side. No site id has a space in
 /// it, and no host name a slash, so that no two keys have the same text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey(Box<str>);
+pub struct CacheKey(Arc<str>);
 
 impl CacheKey {
     /// The key of `uri` as it was requested: byte for byte, except that an empty path is `/`
@@ -62,7 +62,7 @@ impl CacheKey {
     }
 
     fn joined(parts: [&str; 9]) -> Self {
-        Self(parts.concat().into_boxed_str())
+        Self(parts.concat().into())
     }
 
     fn parts<'p>(

@@ -515,7 +515,7 @@ impl Filling {
         {
             let (headers, stamp, age) = (&parts.headers, self.stamp, policy.initial_age());
             let stored = Parts { status, headers, policy, times, stamp };
-            let Some(object) = StoredObject::new(stored, vec![whole.clone()]) else {
+            let Some(object) = StoredObject::small(stored, &whole) else {
                 self.lead.answer(Answer::Failed(FetchError::Unsound));
                 return None;
             };

@@ -242,6 +242,7 @@ const _: () = assert!(
 const _: () =
     assert!(ORIGIN_READ_BYTES <= HEAD_BYTES_MAX, "so that no longer head is read at once");
 const _: () = assert!(ORIGIN_READ_BYTES <= ORIGIN_BODY_READ_BYTES);
+const _: () = assert!(ORIGIN_READ_BYTES <= SMALL_BODY_MAX, "what came at once is small");
 const _: () = assert!(ORIGIN_SWEEP_EVERY.as_secs() < ORIGIN_IDLE_MAX.as_secs());
 const _: () = assert!(FILLS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(METER_DELAY.as_millis() < 1_000);

@@ -10,6 +10,7 @@
 //! ```
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     sync::LazyLock,
 };
@@ -22,7 +23,7 @@ use http::{
 };
 use quick_cache::DefaultHashBuilder;
 
-use crate::{http1::reply, limits};
+use crate::{http1::reply, limits, text};
 
 /// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
 pub(crate) static TAG_FIELDS: [HeaderName; 2] =
@@ -167,33 +168,29 @@ pub(crate) struct Parts<'h> {
 }
 
 impl StoredObject {
-    /// A response whose body is `pieces`; a small one is kept in one block with its head. `None`
-    /// if a field is longer than can be kept.
+    /// A response whose body is `pieces`. `None` if a field is longer than can be kept.
     pub(crate) fn new(parts: Parts<'_>, pieces: Vec<Bytes>) -> Option<Self> {
         let length = pieces.iter().map(Bytes::len).sum::<usize>();
-        let mut block =
-            Vec::with_capacity(encoded_len(parts.headers) + length.min(limits::SMALL_BODY_MAX));
-        let fields = encode_head(&parts, Some(length), &mut block)?;
-        let head = block.len();
-        let small = length <= limits::SMALL_BODY_MAX;
-        if small {
-            pieces.iter().for_each(|piece| block.extend_from_slice(piece));
+        if length <= limits::SMALL_BODY_MAX {
+            return Self::small(parts, &pieces.concat());
         }
-        block.shrink_to_fit();
-        let block = Bytes::from(block);
-        let body = match small {
-            true => StoredBody::Whole(block.slice(head..)),
-            false => StoredBody::Pieces(repacked(pieces, length)),
-        };
-        let length = u64::try_from(length).ok()?;
+        let (fields, head) = encoded_head(&parts, Some(length), &[])?;
+        let body = StoredBody::Pieces(repacked(pieces, length));
+        Some(Self::of(parts, body, u64::try_from(length).ok()?, fields, head))
+    }
+
+    /// A response with a small body: it is kept in one block with the head.
+    pub(crate) fn small(parts: Parts<'_>, body: &[u8]) -> Option<Self> {
+        let (fields, block) = encoded_head(&parts, Some(body.len()), body)?;
+        let (head, length) = (block.len() - body.len(), u64::try_from(body.len()).ok()?);
+        let body = StoredBody::Whole(block.slice(head..));
         Some(Self::of(parts, body, length, fields, block.slice(..head)))
     }
 
     /// A response whose body of `length` bytes is on disk, in chunks under `number`.
     pub(crate) fn on_disk(parts: Parts<'_>, number: u64, length: u64) -> Option<Self> {
-        let mut block = Vec::with_capacity(encoded_len(parts.headers));
-        let fields = encode_head(&parts, usize::try_from(length).ok(), &mut block)?;
-        Some(Self::of(parts, StoredBody::OnDisk(number), length, fields, block.into()))
+        let (fields, head) = encoded_head(&parts, usize::try_from(length).ok(), &[])?;
+        Some(Self::of(parts, StoredBody::OnDisk(number), length, fields, head))
     }
 
     /// What [`crate::codec`] has read.
@@ -214,9 +211,8 @@ impl StoredObject {
 
     /// The same body with a head and terms that a 304 has renewed.
     pub(crate) fn renewed(&self, parts: Parts<'_>) -> Option<Self> {
-        let mut block = Vec::with_capacity(encoded_len(parts.headers));
-        let fields = encode_head(&parts, usize::try_from(self.length).ok(), &mut block)?;
-        Some(Self::of(parts, self.body.clone(), self.length, fields, block.into()))
+        let (fields, head) = encoded_head(&parts, usize::try_from(self.length).ok(), &[])?;
+        Some(Self::of(parts, self.body.clone(), self.length, fields, head))
     }
 
     fn of(parts: Parts<'_>, body: StoredBody, length: u64, fields: u16, head: Bytes) -> Self {
@@ -317,33 +313,48 @@ pub(crate) const CHUNK: usize = 1024 * 1024;
 /// What the allocator and reference counts add to an object, roughly.
 const ALLOCATIONS: usize = 96;
 
-fn encoded_len(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| 4 + name.as_str().len() + value.len()).sum::<usize>() + 64
+thread_local! {
+    /// Where heads are written before it is known how long they are.
+    static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The head in its stored form with `body` behind it, and how many fields it has.
+fn encoded_head(parts: &Parts<'_>, length: Option<usize>, body: &[u8]) -> Option<(u16, Bytes)> {
+    HEAD.with_borrow_mut(|head| {
+        head.clear();
+        let fields = encode_head(parts, length, head)?;
+        let mut block = Vec::with_capacity(head.len() + body.len());
+        block.extend_from_slice(head);
+        block.extend_from_slice(body);
+        Some((fields, block.into()))
+    })
 }
 
 /// Writes the fields that are kept: without `Age`, with `Date` and the length. Returns how many.
 fn encode_head(parts: &Parts<'_>, length: Option<usize>, block: &mut Vec<u8>) -> Option<u16> {
     let mut fields = 0;
-    let mut write = |name: &HeaderName, value: &HeaderValue| {
+    let mut write = |name: &HeaderName, value: &[u8]| {
         fields += 1;
         encode_field(name, value, block)
     };
     for (name, value) in parts.headers {
         if name != AGE && name != CONTENT_LENGTH {
-            write(name, value)?;
+            write(name, value.as_bytes())?;
         }
     }
     // RFC 9110 §6.6.1: who stores a response without Date notes when it came.
     if !parts.headers.contains_key(DATE) {
-        write(&DATE, &http_date(parts.times.received_at))?;
+        write(&DATE, http_date(parts.times.received_at).as_bytes())?;
     }
     if let Some(length) = length.filter(|_| parts.status != StatusCode::NO_CONTENT) {
-        write(&CONTENT_LENGTH, &length.into())?;
+        let mut digits = [b'0'; 20];
+        let used = text::write_digits(&mut digits, u64::try_from(length).ok()?).max(1);
+        write(&CONTENT_LENGTH, &digits[digits.len() - used..])?;
     }
     u16::try_from(fields).ok()
 }
 
-fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) -> Option<()> {
+fn encode_field(name: &HeaderName, value: &[u8], block: &mut Vec<u8>) -> Option<()> {
     match INDICES.get(name) {
         Some(index) => block.put_u8(*index),
         None => {
@@ -353,7 +364,7 @@ fn encode_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) -> 
         }
     }
     block.put_u16(u16::try_from(value.len()).ok()?);
-    block.put_slice(value.as_bytes());
+    block.put_slice(value);
     Some(())
 }
 
