@@ -174,6 +174,25 @@ def connections_allowed():
     return max(100, room // 100 * 100)
 
 
+def core_pairs(bench):
+    """Servers with one thread and with two."""
+    pairs = []
+    for kind in [servers.Headroom, servers.Nginx]:
+        pair = [bench.start(kind(bench, cores, threads=threads))
+                for cores, threads in [("0", 1), ("0,1", 2)]]
+        for server in pair:
+            server.get("/1k")
+        pairs.append(pair)
+    return pairs
+
+
+def stop_all(groups):
+    """Stops all servers of all `groups`. Nothing is left."""
+    for server in [server for group in groups for server in group]:
+        server.stop()
+    return []
+
+
 def measure(bench, options, results):
     running = {kind.name: bench.start(kind(bench, "0")) for kind in servers.ALL}
     results["versions"] = {name: server.version() for name, server in running.items()}
@@ -187,25 +206,35 @@ def measure(bench, options, results):
                  if name != "headroom" or headroom_tls or not work.key.startswith("h2")]
         heads = {name: works.verify(bench, running[name], work) for name in names}
         results["works"][work.key] = {"heads": heads, "runs": {name: [] for name in names}}
-    pairs = [(running[name], bench.start(type(running[name])(bench, "0,1", threads=2)))
-             for name in ["headroom", "nginx"]] if "cores" in options.only else []
-    for one, two in pairs:
-        one.get("/1k"), two.get("/1k")
+    full = {}
+    for name in {name for work in chosen if work.full for name in work.servers}:
+        full[name] = type(running[name])(bench, "0", cache_mib=works.FULL_CACHE_MIB)
+        print(f"filling the cache of {name}", flush=True)
+        works.fill_cache(bench.start(full[name]))
+    pairs = core_pairs(bench) if "cores" in options.only else []
+    groups = [] if works.has_spare_cores() else [works.limit_cores(pair) for pair in pairs]
+    groups = [group for pair in groups for group in pair]
+    if None in groups:
+        print("cores     left out: the client has no cores of its own here, and servers can be "
+              "limited by a control group only as root")
+        pairs = stop_all(pairs)
     results["cores"] = {one.name: [] for one, _ in pairs}
     for number in range(options.rounds):
         for work in chosen:
             runs = results["works"][work.key]["runs"]
             for name in turn(list(runs), number):
                 unique = f"{os.getpid()}-{number}-{name}"
-                figures = work.run(running[name], options.seconds, unique)
+                server = full[name] if work.full else running[name]
+                figures = work.run(server, options.seconds, unique)
                 runs[name].append(figures)
                 say(number, work.key, name, figures)
         for one, two in turn(pairs, number):
-            figures = works.cores(bench, (one, two), options.seconds)
+            figures = works.cores((one, two), options.seconds)
             results["cores"][one.name].append(figures)
             say(number, "cores", one.name, figures[1])
-    for server in list(running.values()) + [two for _, two in pairs]:
-        server.stop()
+    stop_all([running.values(), full.values(), *pairs])
+    for group in filter(None, groups):
+        group.rmdir()
     if "objects" in options.only:
         results["object_count"] = options.objects
         results["objects"] = {}

@@ -19,6 +19,8 @@ class Work:
     run: object
     path: str
     hit: bool = True
+    # Whether the servers' caches are full.
+    full: bool = False
 
 
 ALL = ("floor", "headroom", "haproxy", "nginx", "nginx-tuned", "varnish")
@@ -81,12 +83,13 @@ WORKS = [
     ),
     Work(
         "miss-stored",
-        "1 KiB miss through a keep-alive origin, the response is stored",
+        "1 KiB miss through a keep-alive origin, the response is stored in a full cache",
         PROXIES,
         {"haproxy": 1.1, "nginx": 1.0},
         _miss("/store"),
         "/store",
         hit=False,
+        full=True,
     ),
     Work(
         "miss-unstored",
@@ -98,6 +101,13 @@ WORKS = [
         hit=False,
     ),
 ]
+
+# The size of a cache that is soon full, and so many misses that it is.
+FULL_CACHE_MIB = 64
+FILLING_MISSES = 150_000
+# What a server may have of each core where the client has to share it: the client needs less than
+# what is left.
+CORE_SHARE = 0.3
 
 LENGTHS = {"/1k": 1024, "/64k": 65_536, "/1m": 1_048_576, "/store": 1024, "/nostore": 1024}
 
@@ -128,16 +138,28 @@ def verify(bench, server, work):
     return head
 
 
-def cores(bench, servers, seconds):
+def fill_cache(server):
+    """Makes the cache of a server full, so that who stores a response has to drop another."""
+    stored = number = 0
+    while stored < FILLING_MISSES:
+        stored += load.wrk(server, "/store", 2, unique=f"fill-{number}")["requests"]
+        number += 1
+
+
+def has_spare_cores():
+    """Whether the client can have cores that no server is on."""
+    return system.describe()["cores"] >= 4
+
+
+def limit_cores(pair):
+    """Leaves the client its part of the cores: a server with one thread gets a share of one core,
+    one with two the same share of two. The control groups to be removed, or none if this system
+    does not let servers be limited."""
+    return [system.limit_cpu(server.process.pid, CORE_SHARE * server.threads) for server in pair]
+
+
+def cores(pair, seconds):
     """One core against two: (figures on one, figures on two) of a server with one thread and one
-    with two. With fewer than four cores, the client has to share them."""
-    one, two = servers
-    if system.describe()["cores"] >= 4:
-        return (
-            load.wrk(one, "/1k", seconds, cores="2,3", threads=2),
-            load.wrk(two, "/1k", seconds, cores="2,3", threads=2),
-        )
-    return (
-        load.wrk(one, "/1k", seconds, cores="0", threads=1),
-        load.wrk(two, "/1k", seconds, cores="0,1", threads=2),
-    )
+    with two."""
+    client = "2,3" if has_spare_cores() else "0,1"
+    return tuple(load.wrk(server, "/1k", seconds, cores=client, threads=2) for server in pair)
