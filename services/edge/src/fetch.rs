@@ -36,7 +36,7 @@ use crate::{
     metrics::Outcome,
     object::{Parts, StoredObject, TAG_FIELDS},
     origin::{FetchError, TimedBody},
-    proxy::{Reply, Visit, Worker, key_of},
+    proxy::{Reply, Visit, Worker, forwarded_because, key_of},
     respond::{self, Refusal},
     store::{Keep, Storing},
     table::ServedSite,
@@ -97,7 +97,7 @@ impl Worker {
     pub(crate) async fn forward(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: request::Parts,
+        parts: Arc<request::Parts>,
         body: Option<Incoming>,
         why: &'static str,
     ) -> Reply {
@@ -170,10 +170,10 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         key: &CacheKey,
-        parts: request::Parts,
+        parts: Arc<request::Parts>,
         stale: Option<Arc<StoredObject>>,
     ) -> Reply {
-        let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
+        let why = forwarded_because(stale.is_some());
         // Boxed but for the most common, so that its future is not as large as the largest.
         match self.shared.fills.join(key) {
             Joined::Alone => Box::pin(self.forward(visit, parts, None, why)).await,
@@ -192,7 +192,7 @@ impl Worker {
     async fn lead(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: request::Parts,
+        parts: Arc<request::Parts>,
         lead: Lead,
         reader: Reader,
         stale: Option<Arc<StoredObject>>,
@@ -205,8 +205,7 @@ impl Worker {
             lead.answer(Answer::Renewed(Arc::clone(object)));
             return Ok((Outcome::Collapsed, response));
         }
-        let why = if stale.is_some() { "headroom; fwd=stale" } else { "headroom; fwd=miss" };
-        let parts = Arc::new(parts);
+        let why = forwarded_because(stale.is_some());
         let filling = self.filling(visit, Arc::clone(&parts), lead, stale.clone())?;
         let mut filling = Driven(Some(Box::pin(filling.run())));
         let found = poll_fn(|cx| match filling.poll(cx) {
@@ -247,7 +246,7 @@ impl Worker {
     async fn follow(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: request::Parts,
+        parts: Arc<request::Parts>,
         reader: Reader,
         stale: Option<Arc<StoredObject>>,
     ) -> Reply {
@@ -353,12 +352,12 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         key: &CacheKey,
-        parts: &request::Parts,
+        parts: &Arc<request::Parts>,
         stale: &Arc<StoredObject>,
     ) {
         if let Some(lead) = self.shared.fills.lead(key)
-            && let parts = Arc::new(parts.clone())
-            && let Ok(mut filling) = self.filling(visit, parts, lead, Some(Arc::clone(stale)))
+            && let Ok(mut filling) =
+                self.filling(visit, Arc::clone(parts), lead, Some(Arc::clone(stale)))
         {
             filling.head.interim = None;
             tokio::spawn(filling.run());
@@ -448,7 +447,7 @@ impl Filling {
             for (name, value) in &conditional_headers(&stale.policy) {
                 head.add(name.as_str(), value.as_bytes());
             }
-            let (response, times) = self.ask_for(&head).await?;
+            let (response, times) = Box::pin(self.ask_for(&head)).await?;
             let other = response.status() == StatusCode::NOT_MODIFIED
                 && !selects(&stale.policy, response.headers());
             if !other {
@@ -530,7 +529,8 @@ impl Filling {
             self.lead.pass_through();
         }
         self.lead.answer(Answer::Response(Arc::clone(&head)));
-        Storing { head, times, stamp: self.stamp }.store(&self.worker, self.lead, body, keep).await;
+        let storing = Storing { head, times, stamp: self.stamp };
+        Box::pin(storing.store(&self.worker, self.lead, body, keep)).await;
         None
     }
 }

@@ -167,6 +167,7 @@ impl Worker {
         let upgrade = visit.may_upgrade().then(|| upgrade::asked(&request)).flatten();
         let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (parts, body) = request.into_parts();
+        let parts = Arc::new(parts);
         let reply = match visit.verdict {
             Verdict::OverShare | Verdict::NoContract => {
                 Box::pin(self.turn_away(&visit, parts, body)).await
@@ -230,7 +231,7 @@ impl Worker {
     async fn turn_away(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: Parts,
+        parts: Arc<Parts>,
         body: Option<Incoming>,
     ) -> Reply {
         let policy = match visit.verdict {
@@ -257,17 +258,18 @@ impl Worker {
         }
     }
 
-    /// From the cache, or from the origin through the cache, or past the cache.
+    /// From the cache, or from the origin through the cache, or past the cache. What is not a fill
+    /// is boxed, so that the future is not as large as the largest.
     async fn answer(
         self: &Arc<Self>,
         visit: &Visit,
-        parts: Parts,
+        parts: Arc<Parts>,
         body: Option<Incoming>,
     ) -> Reply {
         if !request::may_use_cache(&parts, body.is_some()) {
             let known = parts.method == Method::GET || parts.method == Method::HEAD;
             let why = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
-            return self.forward(visit, parts, body, why).await;
+            return Box::pin(self.forward(visit, parts, body, why)).await;
         }
         let key = key_of(visit, &parts.uri);
         let stored = self.look_up(visit, &key).await;
@@ -285,10 +287,10 @@ impl Worker {
             Decided::Fetch(stale) if request::may_fill(&parts, stale.is_some()) => {
                 self.fill(visit, &key, parts, stale).await
             }
-            Decided::Fetch(Some(_)) => {
-                self.forward(visit, parts, body, "headroom; fwd=stale").await
+            Decided::Fetch(stale) => {
+                let why = forwarded_because(stale.is_some());
+                Box::pin(self.forward(visit, parts, body, why)).await
             }
-            Decided::Fetch(None) => self.forward(visit, parts, body, "headroom; fwd=miss").await,
         }
     }
 
@@ -387,6 +389,11 @@ impl Worker {
         }
         self.shared.metrics.sent_bytes.inc_by(bytes);
     }
+}
+
+/// What `Cache-Status` says of a response that is not stored, beside a stale one or not.
+pub(crate) fn forwarded_because(is_stale: bool) -> &'static str {
+    if is_stale { "headroom; fwd=stale" } else { "headroom; fwd=miss" }
 }
 
 /// Ends the record of a request with its response, or with the response's body.
