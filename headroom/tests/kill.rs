@@ -348,8 +348,14 @@ impl NameServer {
         ))
         .unwrap();
         let listen = vec![SocketAddr::from(PURCHASER_DNS)];
-        let config =
-            DnsConfig { id: None, listen, plan_file: None, zones: vec![zone], hostmaster: None };
+        let config = DnsConfig {
+            id: None,
+            listen,
+            threads: 1,
+            plan_file: None,
+            zones: vec![zone],
+            hostmaster: None,
+        };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();

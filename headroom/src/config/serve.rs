@@ -26,6 +26,7 @@ use super::{
 pub(super) struct Serving {
     edge: EdgeSettings,
     dns_port: u16,
+    dns_threads: usize,
     zones: Vec<Zone>,
     hostmaster: Option<HostName>,
 }
@@ -50,10 +51,17 @@ pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Opti
     let edge = edge(root, base_dir);
     let section = root.section("dns");
     let port = port(&section, "port", 5353);
+    let threads = section.count_or("threads", "cores", limits::THREADS);
     let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
     let zones = zones(&section, basics, base_dir);
     section.finish();
-    Some(Serving { edge: edge?, dns_port: port?, zones: zones?, hostmaster })
+    Some(Serving {
+        edge: edge?,
+        dns_port: port?,
+        dns_threads: threads_of(threads?),
+        zones: zones?,
+        hostmaster,
+    })
 }
 
 impl Serving {
@@ -95,6 +103,7 @@ impl Serving {
             Some(DnsConfig {
                 id: Some(id.clone()),
                 listen: sockets(&server.addresses, self.dns_port),
+                threads: self.dns_threads,
                 plan_file: Some(data_dir.join("dns").join(id.as_str()).join("plan.json")),
                 zones: self.zones.clone(),
                 hostmaster: self.hostmaster.clone(),
@@ -124,6 +133,11 @@ impl EdgeSettings {
         };
         VisitorConfig { tls_listen, ..self.visitors.clone() }
     }
+}
+
+/// As many as were asked for, or as there are cores.
+fn threads_of(asked: Option<i64>) -> usize {
+    asked.map_or_else(cores, |count| usize::try_from(count).unwrap_or(1))
 }
 
 fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
@@ -160,7 +174,7 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
     section.finish();
     Some(EdgeSettings {
         port: port?,
-        threads: threads?.map_or_else(cores, |count| usize::try_from(count).unwrap_or(1)),
+        threads: threads_of(threads?),
         cache_bytes: cache_size?.value,
         cache_disk_bytes: disk_size?.value,
         object_bytes_max: object_max?.value,

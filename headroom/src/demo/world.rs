@@ -326,6 +326,7 @@ async fn serve_purchaser_zone(
     let config = DnsConfig {
         id: None,
         listen: vec![SocketAddr::from((PURCHASER_NAME_SERVER, scenario.dns_port()))],
+        threads: 1,
         plan_file: None,
         zones: vec![zone],
         hostmaster: None,

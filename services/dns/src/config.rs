@@ -13,6 +13,8 @@ pub struct DnsConfig {
     pub id: Option<NameServerId>,
     /// Where to listen, each over UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// How many threads answer the datagrams of each address; at least one.
+    pub threads: usize,
     /// Where the last plan is kept, so that a start needs nothing else.
     pub plan_file: Option<PathBuf>,
     /// The static zones.

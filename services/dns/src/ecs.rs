@@ -23,6 +23,11 @@ pub(crate) struct ClientSubnet {
 pub(crate) struct Malformed;
 
 impl ClientSubnet {
+    /// The option's code (RFC 7871 §6).
+    pub(crate) const CODE: [u8; 2] = [0, 8];
+    /// The most octets of the option with its code and length: an IPv6 address in full.
+    pub(crate) const LENGTH_MAX: usize = 8 + 16;
+
     /// Reads the option's data. Refused are: an unknown family, a prefix longer than an address,
     /// a length that does not fit the prefix, host bits that are not zero, a scope in a query.
     pub(crate) fn read(data: &[u8]) -> Result<Self, Malformed> {
@@ -48,15 +53,14 @@ impl ClientSubnet {
     }
 
     /// The option's data as it goes back: as it came, with `scope`.
-    pub(crate) fn write(self, scope: u8) -> Vec<u8> {
-        let mut data = self.family.to_be_bytes().to_vec();
+    pub(crate) fn write(self, scope: u8, data: &mut Vec<u8>) {
+        data.extend(self.family.to_be_bytes());
         data.extend([self.source, scope]);
         let length = usize::from(self.source.div_ceil(8));
         match self.address {
             IpAddr::V4(address) => data.extend(address.octets().iter().take(length)),
             IpAddr::V6(address) => data.extend(address.octets().iter().take(length)),
         }
-        data
     }
 
     fn prefix(self) -> Option<IpNet> {
@@ -116,7 +120,9 @@ mod tests {
             &[0, 0, 0, 0],
             &[0, 2, 56, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 1],
         ] {
-            assert_eq!(ClientSubnet::read(data).unwrap().write(0), data);
+            let mut written = Vec::new();
+            ClientSubnet::read(data).unwrap().write(0, &mut written);
+            assert_eq!(written, data);
         }
     }
 

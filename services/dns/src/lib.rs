@@ -34,6 +34,7 @@ mod message;
 mod metrics;
 mod names;
 mod server;
+mod snapshot;
 mod state;
 mod updates;
 mod zone;

@@ -12,6 +12,8 @@ pub const MESSAGE_MAX: usize = 65_535;
 pub const HEADER_LENGTH: usize = 12;
 /// The receive buffer asked for per UDP socket, so that a burst waits instead of being lost.
 pub const UDP_RECEIVE_BUFFER: usize = 4 << 20;
+/// How many datagrams are taken, and answered, at a time.
+pub const UDP_BATCH: usize = 16;
 /// The most queries that still wait at a UDP socket and are answered when the server stops.
 pub const UDP_DRAIN_MAX: usize = 10_000;
 

@@ -1,6 +1,6 @@
 //! One question's way through the zones to its answer (RFC 1034 §4.3.2).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use domain::{
@@ -36,18 +36,17 @@ pub(crate) fn look_up(
     client: Client,
     now: Timestamp,
 ) -> (Reply, Mapped) {
-    let mut walk = Walk {
-        table,
-        steering,
-        client,
-        now,
-        rtype: question.rtype,
-        reply: Reply::bare(Rcode::NOERROR),
-        mapped: Mapped::default(),
-        ttl_max: u32::MAX,
-    };
+    let mut walk = Walk::new(table, steering, question, client, now);
     walk.follow(&question.name);
     (walk.reply, walk.mapped)
+}
+
+/// The same if no steered name has a part in the answer: then it is the same for everyone.
+pub(crate) fn look_up_unsteered(table: &NameTable, question: &Question) -> Option<Reply> {
+    let anyone = Client::of(None, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut walk = Walk::new(table, None, question, anyone, Timestamp::EPOCH);
+    walk.follow(&question.name);
+    (!walk.is_steered).then_some(walk.reply)
 }
 
 struct Walk<'w> {
@@ -60,9 +59,31 @@ struct Walk<'w> {
     mapped: Mapped,
     /// Records behind a steered CNAME are cached no longer than it.
     ttl_max: u32,
+    /// Whether a steered name was met.
+    is_steered: bool,
 }
 
-impl Walk<'_> {
+impl<'w> Walk<'w> {
+    fn new(
+        table: &'w NameTable,
+        steering: Option<&'w mut Steering>,
+        question: &Question,
+        client: Client,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            table,
+            steering,
+            client,
+            now,
+            rtype: question.rtype,
+            reply: Reply::bare(Rcode::NOERROR),
+            mapped: Mapped::default(),
+            ttl_max: u32::MAX,
+            is_steered: false,
+        }
+    }
+
     fn follow(&mut self, question: &Name) {
         let mut seen = vec![question.clone()];
         while let Some(next) = self.step(seen.last().expect("the question"), seen.len() == 1) {
@@ -134,6 +155,7 @@ impl Walk<'_> {
     /// Answers for a steered name. Both answers of a name are of one record type, edge or
     /// remainder: resolvers prefer one type, so a mix would not be divided as decided.
     fn steer(&mut self, name: &Name, zone: &Zone, id: &SiteId) -> Option<Name> {
+        self.is_steered = true;
         let steering = self.steering.as_deref_mut()?;
         let plan = std::sync::Arc::clone(steering.plan());
         let by_name = is_by_name(plan.sites.get(id)?);

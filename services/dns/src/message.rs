@@ -40,8 +40,10 @@ pub(crate) struct Question {
 /// What the OPT record of a query says.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Edns {
-    udp_size: u16,
-    dnssec_ok: bool,
+    /// The largest answer that is taken over UDP.
+    pub(crate) udp_size: u16,
+    /// The DO flag (RFC 3225).
+    pub(crate) dnssec_ok: bool,
     /// The client subnet, if it is told.
     pub(crate) subnet: Option<ClientSubnet>,
 }
@@ -123,6 +125,19 @@ pub(crate) fn read(octets: &[u8]) -> Option<Request> {
 }
 
 impl Request {
+    /// A plain query, without EDNS.
+    pub(crate) fn of(question: Question) -> Self {
+        Self {
+            id: 0,
+            opcode: Opcode::QUERY,
+            recursion_desired: false,
+            checking_disabled: false,
+            question: Some(question),
+            edns: None,
+            fault: None,
+        }
+    }
+
     fn read_body(&mut self, message: &Message<[u8]>) -> Result<(), Rcode> {
         if let Ok(question) = message.sole_question() {
             self.question = Some(Question {
@@ -252,7 +267,9 @@ fn write_edns<Target: domain::base::wire::Composer + ?Sized>(
         opt.push_raw_option(code, length, |target| target.append_slice(data))
     };
     if let Some(subnet) = edns.subnet {
-        option(OptionCode::CLIENT_SUBNET, &subnet.write(reply.scope))?;
+        let mut data = Vec::with_capacity(ClientSubnet::LENGTH_MAX);
+        subnet.write(reply.scope, &mut data);
+        option(OptionCode::CLIENT_SUBNET, &data)?;
     }
     if let Some(error) = reply.extended_error {
         option(OptionCode::EXTENDED_ERROR, &error.to_int().to_be_bytes())?;

@@ -96,6 +96,14 @@ impl Metrics {
         }
     }
 
+    /// Counts datagrams that got an answer that is the same for everyone.
+    pub(crate) fn count_same_for_all(&self, count: u64) {
+        if count > 0 {
+            let labels = QueryLabels { transport: "udp", rcode: rcode_label(Rcode::NOERROR) };
+            self.queries.get_or_create(&labels).inc_by(count);
+        }
+    }
+
     pub(crate) fn count_plan(&self, outcome: PlanOutcome) {
         let outcome = match outcome {
             PlanOutcome::Installed => "installed",

@@ -84,6 +84,13 @@ impl NameTable {
         nearest
     }
 
+    /// All names of all zones, each with the name of its zone and the types of its records.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (&Name, &Name, Vec<Rtype>)> {
+        self.zones
+            .values()
+            .flat_map(|zone| zone.owners().map(|(name, rtypes)| (zone.apex(), name, rtypes)))
+    }
+
     /// How a host name of a site stands to the static zones.
     fn stand_of(&self, host: &Name) -> Stand {
         let Some(zone) = self.zone(host, Rtype::A) else {

@@ -2,26 +2,25 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use arc_swap::ArcSwap;
 use headroom_bus::{
     Bus, Subscription,
     subjects::{BUDGETS, PLAN},
 };
 use headroom_wire::{BudgetsMessage, PlanDocument};
 use prometheus_client::registry::Registry;
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DnsConfig, DnsError, Responder, Transport, limits, listen_tcp, listen_udp, message,
+    DnsConfig, DnsError, NameTable, Responder, Transport, limits, listen_tcp, listen_udp, message,
     metrics::Metrics,
+    snapshot::Snapshot,
     updates::{self, Intake},
 };
 
@@ -30,6 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     responder: Mutex<Responder>,
+    /// What of the responder's answers is the same for everyone.
+    pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) metrics: Metrics,
 }
 
@@ -65,7 +66,7 @@ fn hex(octets: &[u8]) -> String {
 /// A name server that has its sockets and is ready to run.
 #[derive(Debug)]
 pub struct DnsServer {
-    sockets: Vec<(UdpSocket, TcpListener)>,
+    sockets: Vec<(Vec<UdpSocket>, TcpListener)>,
     addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
     intake: Option<Intake>,
@@ -92,16 +93,18 @@ impl DnsServer {
         if let Some(zone) = config.zones.iter().find(|zone| !names.insert(zone.apex().clone())) {
             return Err(DnsError::DuplicateZone { apex: zone.name() });
         }
-        let sockets: Vec<_> =
-            config.listen.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
+        let sockets = config.listen.iter().map(|address| listen(*address, config.threads));
+        let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
         let addresses = config.listen.iter().zip(&sockets);
         let addresses = addresses
-            .map(|(asked, (udp, _))| udp.local_addr().unwrap_or(*asked))
+            .map(|(asked, (_, tcp))| tcp.local_addr().unwrap_or(*asked))
             .collect::<Vec<_>>();
 
         let zones: Vec<_> = config.zones.into_iter().map(Arc::new).collect();
         let responder = Mutex::new(Responder::new(config.id.clone(), &zones));
-        let shared = Arc::new(Shared { responder, metrics: Metrics::register(registry) });
+        let snapshot = ArcSwap::from_pointee(Snapshot::of(&NameTable::of_zones(&zones)));
+        let metrics = Metrics::register(registry);
+        let shared = Arc::new(Shared { responder, snapshot, metrics });
         let intake = config.id.map(|id| {
             Intake::new(id, config.plan_file, zones, config.hostmaster, Arc::clone(&shared))
         });
@@ -122,8 +125,14 @@ impl DnsServer {
     /// message, and all tasks end.
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
+        // The threads look at nothing else: if this is dropped, they end too.
+        let threads = stop.child_token();
+        let _end_of_threads = threads.clone().drop_guard();
         for (udp, tcp) in self.sockets {
-            tasks.spawn(listen_udp::serve(udp, Arc::clone(&self.shared), stop.clone()));
+            for udp in udp {
+                let (shared, stop) = (Arc::clone(&self.shared), threads.clone());
+                tasks.spawn_blocking(move || listen_udp::serve(&udp, &shared, &stop));
+            }
             tasks.spawn(listen_tcp::serve(tcp, Arc::clone(&self.shared), stop.clone()));
         }
         if let Some(intake) = self.intake {
@@ -140,13 +149,14 @@ impl DnsServer {
     }
 }
 
-/// Both sockets of one address. If any port may be taken, it must be free for both.
-fn listen(address: SocketAddr) -> Result<(UdpSocket, TcpListener), DnsError> {
+/// The sockets of one address. If any port may be taken, it must be free for both.
+fn listen(address: SocketAddr, threads: usize) -> Result<(Vec<UdpSocket>, TcpListener), DnsError> {
     let failed = |transport| move |source| DnsError::Listen { transport, address, source };
     let mut tries = 1..=limits::PORT_TRIES;
     loop {
-        let udp = listen_udp::bind(address).map_err(failed("UDP"))?;
-        let chosen = udp.local_addr().map_err(failed("UDP"))?;
+        let udp = listen_udp::bind(address, threads).map_err(failed("UDP"))?;
+        let chosen = udp.first().map_or(Ok(address), UdpSocket::local_addr);
+        let chosen = chosen.map_err(failed("UDP"))?;
         match listen_tcp::bind(chosen) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(_) if address.port() == 0 && tries.next().is_some() => {}

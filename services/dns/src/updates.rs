@@ -8,7 +8,7 @@ use headroom_units::{HostName, NameServerId, Timestamp};
 use headroom_wire::{BudgetsMessage, MappingMeter, NameServerReport, PlanDocument, Text, Time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{NameTable, Zone, metrics::PlanOutcome, server::Shared};
+use crate::{NameTable, Zone, metrics::PlanOutcome, server::Shared, snapshot::Snapshot};
 
 /// How long to wait after a message could not be read, so that a lasting fault does not spin.
 const FAULT_PAUSE: Duration = Duration::from_millis(100);
@@ -102,9 +102,11 @@ impl Intake {
         }
         let generation = plan.generation;
         let table = NameTable::of_plan(&plan, &self.zones, self.hostmaster.as_ref());
+        let snapshot = Arc::new(Snapshot::of(&table));
         if !self.shared.responder().install(plan, table) {
             return PlanOutcome::NotNewer;
         }
+        self.shared.snapshot.store(snapshot);
         self.shared.metrics.set_generation(generation.number());
         tracing::info!(%generation, "a plan is in force");
         PlanOutcome::Installed

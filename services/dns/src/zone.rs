@@ -158,6 +158,12 @@ impl Zone {
         self.nodes.get(name)
     }
 
+    /// All names with the types of their records.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (&Name, Vec<Rtype>)> {
+        let rtypes = |node: &Node| node.sets.iter().map(|set| set.rtype).collect();
+        self.nodes.iter().map(move |(name, node)| (name, rtypes(node)))
+    }
+
     fn node_mut(&mut self, owner: &Name) -> Result<&mut Node, ZoneError> {
         if !owner.ends_with(&self.apex) {
             let (owner, apex) = (owner.to_string(), self.apex.to_string());

@@ -93,6 +93,7 @@ impl Running {
             id: Some("ns1".parse().unwrap()),
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             plan_file: plan_file.map(Path::to_owned),
+            threads: 2,
             zones: vec![zone()],
             hostmaster: None,
         };
@@ -323,7 +324,8 @@ async fn mistakes_are_told_at_the_start() {
     let bus = Bus::in_process();
     let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let bind = async |listen: Vec<SocketAddr>, zones| {
-        let config = DnsConfig { id: None, listen, plan_file: None, zones, hostmaster: None };
+        let config =
+            DnsConfig { id: None, listen, threads: 1, plan_file: None, zones, hostmaster: None };
         DnsServer::bind(config, &bus, &mut Registry::default()).await.unwrap_err()
     };
     assert!(matches!(bind(vec![], vec![]).await, DnsError::NoAddress));

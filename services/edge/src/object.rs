@@ -307,7 +307,7 @@ fn repacked(pieces: Vec<Bytes>, length: usize) -> Box<[Bytes]> {
 }
 
 /// How long the pieces of a larger body are.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 1024 * 1024;
 /// How long the chunks of a body on disk are. Part of the form on disk.
 pub(crate) const CHUNK: usize = 1024 * 1024;
 /// What the allocator and reference counts add to an object, roughly.
