@@ -15,7 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci bench-edge conformance-edge slow-clients setup setup-lint
+.PHONY: help demo test lint audit ci bench-dns bench-edge conformance-edge slow-clients setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -63,9 +63,16 @@ slow-clients: setup ## 10,000 slow clients against the edge and how long honest 
 	services/edge/tests/slow_clients.sh "$${CARGO_TARGET_DIR:-target}/debug/headroom" $(ARGS)
 
 bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a quarter of an hour
-	bench/edge/install.sh
+	bench/install.sh nginx:nginx-light haproxy:haproxy varnishd:varnish wrk:wrk \
+	  h2load:nghttp2-client openssl:openssl
 	$(CARGO) build --release --locked --package headroom --bin headroom
 	python3 bench/edge/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
+
+bench-dns: setup ## compare the name server with NSD and Knot DNS
+	bench/install.sh nsd:nsd knotd:knot dnsperf:dnsperf
+	$(CARGO) build --release --locked --package headroom --bin headroom
+	python3 bench/dns/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
 	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
 setup:

@@ -502,7 +502,9 @@ impl Filling {
             if let Some(stale) = self.stale.filter(|_| !status.is_server_error()) {
                 shared.cache.remove_variant(self.lead.key(), &stale);
             }
-            shared.unshared.remember(self.lead.key(), times.received_at);
+            if self.lead.is_followed() {
+                shared.unshared.remember(self.lead.key(), times.received_at);
+            }
             self.lead.answer(Answer::Unshared);
             return Some(Led::Unshared(response));
         };

@@ -81,7 +81,8 @@ pub(crate) struct FilledHead {
     pub(crate) stored: bool,
 }
 
-/// Keys whose responses were lately not to be shared: who asks for them does not wait for another.
+/// Keys whose responses were lately not to be shared, and were waited for: who asks for them now
+/// does not wait for another.
 #[derive(Debug)]
 pub(crate) struct Unshared {
     until: quick_cache::sync::Cache<CacheKey, Timestamp>,
@@ -267,6 +268,11 @@ impl Lead {
     /// The key it fills.
     pub(crate) fn key(&self) -> &CacheKey {
         &self.key
+    }
+
+    /// True if another than the visitor who leads waits for what is found.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.fill.lock().readers.iter().flatten().count() > 1
     }
 
     /// Tells what was found.

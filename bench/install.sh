@@ -1,21 +1,13 @@
 #!/bin/sh
-# Installs what the comparison runs beside the edge, from Debian's packages; does nothing if all is
-# there. Debian starts some of them as services when it installs them: that is held off here.
+# Installs what a comparison runs beside us, from Debian's packages, each told as COMMAND:PACKAGE;
+# does nothing if all is there. Debian starts some of them as services when it installs them: that is held off here.
 set -eu
 
 missing=
-need() { # COMMAND PACKAGE
-  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
-}
-need nginx nginx-light
-need haproxy haproxy
-need varnishd varnish
-need wrk wrk
-need h2load nghttp2-client
-need gcc gcc
-need openssl openssl
-need taskset util-linux
-need python3 python3
+for needed in "$@" gcc:gcc taskset:util-linux python3:python3; do
+  PATH="$PATH:/usr/sbin:/sbin" command -v "${needed%%:*}" >/dev/null 2>&1 ||
+    missing="$missing ${needed#*:}"
+done
 [ -z "$missing" ] && exit 0
 
 echo "installing:$missing"
