@@ -1,9 +1,11 @@
 //! Authoritative DNS server that steers mapping requests.
 //!
 //! ```text
-//!            UDP, TCP                          bus: PLAN ──check, save──► NameTable, Steering
-//!               │                                   BUDGETS ────────────► Steering
-//!               ▼                                                            │
+//!   UDP ──► Snapshot: the same for everyone? ──► answer
+//!               │ no
+//!               │  TCP                         bus: PLAN ──check, save──► NameTable, Steering
+//!               ▼   ▼                               BUDGETS ────────────► Steering
+//!                                                                            │
 //!   read ──► FORMERR, NOTIMP, BADVERS                                        │
 //!     │                                                                      │
 //!     ▼                                                                      ▼
@@ -20,8 +22,8 @@
 //!
 //! Left to others: what is decided for a client (`headroom-steer`), what is sold and planned (the
 //! exchange), proof that a host name is the purchaser's (the exchange; a plan holds proved names
-//! only), recursion (nobody here). Not yet here: the batched hot path, DNSSEC, transfers, cookies,
-//! rate limits.
+//! only), recursion (nobody here). Not yet here: steered names on the fast path, DNSSEC, transfers,
+//! cookies, rate limits.
 
 mod config;
 mod ecs;
