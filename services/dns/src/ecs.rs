@@ -25,8 +25,6 @@ pub(crate) struct Malformed;
 impl ClientSubnet {
     /// The option's code (RFC 7871 §6).
     pub(crate) const CODE: [u8; 2] = [0, 8];
-    /// The most octets of the option with its code and length: an IPv6 address in full.
-    pub(crate) const LENGTH_MAX: usize = 8 + 16;
 
     /// Reads the option's data. Refused are: an unknown family, a prefix longer than an address,
     /// a length that does not fit the prefix, host bits that are not zero, a scope in a query.

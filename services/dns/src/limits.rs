@@ -10,6 +10,10 @@ pub const UDP_ANSWER_PLAIN: u16 = 512;
 pub const MESSAGE_MAX: usize = 65_535;
 /// The header that every message has (RFC 1035 §4.1.1).
 pub const HEADER_LENGTH: usize = 12;
+/// The longest name on the wire (RFC 1035 §2.3.4).
+pub const NAME_MAX: usize = 255;
+/// The most octets of a client subnet option, with its code and length: an IPv6 address in full.
+pub const CLIENT_SUBNET_MAX: usize = 8 + 16;
 /// The receive buffer asked for per UDP socket, so that a burst waits instead of being lost.
 pub const UDP_RECEIVE_BUFFER: usize = 4 << 20;
 /// How many datagrams are taken, and answered, at a time.

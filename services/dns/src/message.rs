@@ -267,7 +267,7 @@ fn write_edns<Target: domain::base::wire::Composer + ?Sized>(
         opt.push_raw_option(code, length, |target| target.append_slice(data))
     };
     if let Some(subnet) = edns.subnet {
-        let mut data = Vec::with_capacity(ClientSubnet::LENGTH_MAX);
+        let mut data = Vec::with_capacity(limits::CLIENT_SUBNET_MAX);
         subnet.write(reply.scope, &mut data);
         option(OptionCode::CLIENT_SUBNET, &data)?;
     }
