@@ -248,7 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Responder, Transport, Zone};
+    use crate::{Responder, Transport, Zone, testing};
 
     const ZONE: &str = "$ORIGIN shop.example.
         @ 3600 SOA ns1 admin 1 2 3 4 60
@@ -340,6 +340,27 @@ mod tests {
             let found = at_once(&query(name, rtype.to_int(), None));
             assert_eq!(found.is_some(), expected, "{name} {rtype}");
         }
+    }
+
+    #[test]
+    fn steered_names_and_what_leads_to_them_are_not_in_it() {
+        let plan = headroom_steer::plan(&testing::input());
+        let table = NameTable::of_plan(&plan, &testing::zones(), None);
+        let snapshot = Snapshot::of(&table);
+        let (mut steered, mut others) = (0, 0);
+        for (_, name, _) in table.owners() {
+            for rtype in [Rtype::A, Rtype::AAAA] {
+                let question = Question { name: name.clone(), rtype, class: Class::IN };
+                let query = query(&name.to_string(), rtype.to_int(), None);
+                let is_in = snapshot.answer(&query, &mut Vec::new());
+                match lookup::look_up_unsteered(&table, &question) {
+                    None => steered += 1,
+                    Some(_) => others += u32::from(is_in),
+                }
+                assert!(!is_in || lookup::look_up_unsteered(&table, &question).is_some(), "{name}");
+            }
+        }
+        assert!(steered > 2 && others > 2, "{steered} {others}");
     }
 
     #[test]
