@@ -15,7 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci bench-dns bench-edge conformance-edge slow-clients setup setup-lint
+.PHONY: help demo test lint audit ci bench-dns bench-edge conformance-edge slow-clients fuzz setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -48,7 +48,9 @@ ci: ## all that a change must pass: lint, test and one run of the demo
 	$(MAKE) lint ARGS=
 	$(MAKE) test ARGS=
 	@rm -f $(CI_REPORT)
-	$(MAKE) demo ARGS="--exit --seconds 70 --report $(CI_REPORT)"
+	@# The program that the tests ran: "make demo" would build much of it once more, without what
+	@# only tests need of its dependencies.
+	$${CARGO_TARGET_DIR:-target}/debug/headroom demo --exit --seconds 70 --report $(CI_REPORT)
 	@test -s $(CI_REPORT) || { echo 'error: the demo wrote no $(CI_REPORT)' >&2; exit 1; }
 	@echo 'ci: lint, test and demo passed; the report of the demo is $(CI_REPORT)'
 
@@ -69,11 +71,22 @@ bench-edge: setup ## compare the edge with nginx, HAProxy and Varnish; takes a q
 	python3 bench/edge/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
 	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
-bench-dns: setup ## compare the name server with NSD and Knot DNS
-	bench/install.sh nsd:nsd knotd:knot dnsperf:dnsperf
+bench-dns: setup ## compare the name server with NSD, Knot DNS, gdnsd and PowerDNS
+	bench/install.sh nsd:nsd knotd:knot gdnsd:gdnsd pdns_server:pdns-server dnsperf:dnsperf \
+	  strace:strace ldns-signzone:ldnsutils :pdns-backend-bind :knot-module-geoip
 	$(CARGO) build --release --locked --package headroom --bin headroom
 	python3 bench/dns/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
 	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
+
+fuzz: setup ## fuzz what comes from outside, SECONDS for each target (nightly Rust, a C++ compiler)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+	  echo 'error: cargo-fuzz is missing: cargo install --locked cargo-fuzz' >&2; exit 1; }
+	@for target in message snapshot options http1; do \
+	  seeds=$$target; test $$target = snapshot && seeds=message; \
+	  mkdir -p fuzz/corpus/$$target; \
+	  $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$seeds -- \
+	    -max_total_time=$(SECONDS) $(ARGS) || exit 1; \
+	done
 
 setup:
 	@command -v $(CARGO) >/dev/null 2>&1 || { \

@@ -1,12 +1,14 @@
 #!/bin/sh
-# Installs what a comparison runs beside us, from Debian's packages, each told as COMMAND:PACKAGE;
-# does nothing if all is there. Debian starts some of them as services when it installs them: that is held off here.
+# Installs what a comparison runs beside us, from Debian's packages, each told as COMMAND:PACKAGE, or
+# as :PACKAGE if it has no command; does nothing if all is there. Debian starts some of them as services when it installs them: that is held off here.
 set -eu
 
 missing=
 for needed in "$@" gcc:gcc taskset:util-linux python3:python3; do
-  PATH="$PATH:/usr/sbin:/sbin" command -v "${needed%%:*}" >/dev/null 2>&1 ||
-    missing="$missing ${needed#*:}"
+  case $needed in
+    :*) dpkg -s "${needed#:}" >/dev/null 2>&1 ;;
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "${needed%%:*}" >/dev/null 2>&1 ;;
+  esac || missing="$missing ${needed#*:}"
 done
 [ -z "$missing" ] && exit 0
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  arguments ──clap──► Command ──► roles (all, exchange, edge, dns, demo): run until a signal
-//!                              ├─► files (check-config, plan show --file)
+//!                              ├─► files (check-config, plan show --file, dnssec)
 //!                              └─► the API of a running exchange: everything else
 //! ```
 //!
@@ -12,8 +12,10 @@
 mod bid;
 mod check_config;
 mod contract;
+mod dnssec;
 mod live;
 mod log;
+mod place;
 mod plan;
 mod purchaser;
 mod purge;
@@ -119,6 +121,9 @@ pub enum Command {
     /// Read a configuration and tell every mistake at once
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(check_config::Args),
+    /// Keys of signed zones: make, list, exchange, withdraw
+    #[command(subcommand)]
+    Dnssec(dnssec::Command),
     /// What a running exchange answers.
     #[command(flatten)]
     Ask(Ask),
@@ -211,6 +216,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Edge(args) => role::edge(args, global.log_format)?,
         Command::Dns(args) => role::dns(args, global.log_format)?,
         Command::CheckConfig(args) => return check_config::run(&args, global.json, out),
+        Command::Dnssec(command) => dnssec::run(&command, global.json, out)?,
         Command::Ask(question) => {
             let client = Client::new(&global.api, token(&global)?)?;
             return ask(question, &mut Context { client, json: global.json, out });
@@ -222,6 +228,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 fn ask(question: Ask, context: &mut Context<'_>) -> anyhow::Result<ExitCode> {
     match question {
         Ask::Plan(plan::Command::Show(args)) => return plan::run(&args, context),
+        Ask::Plan(plan::Command::Where(args)) => place::run(&args, context)?,
         Ask::Purchaser(command) => purchaser::run(&command, context)?,
         Ask::Site(command) => site::run(command, context)?,
         Ask::Purge(args) => purge::run(args, context)?,

@@ -11,26 +11,32 @@
 //! Quantities are texts with a unit; a number alone is a count. Paths are relative to the file's
 //! folder. What a service does with its part is the service's matter.
 
+mod dnssec;
 mod document;
 mod duration;
 mod exchange;
 mod limits;
 mod mistake;
 mod network;
+mod prefix_map;
+mod protocol;
 mod reader;
+mod secondaries;
 mod serve;
 mod values;
 
 use std::{
     fs,
     io::Read,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use headroom_dns::DnsConfig;
 use headroom_edge::EdgeConfig;
 use headroom_exchange::ExchangeConfig;
-use headroom_steer::{PlanInput, Severity};
+use headroom_steer::{Plan, PlanInput, Severity};
 use headroom_units::{EdgeId, Generation, NameServerId, Timestamp};
 
 pub use mistake::{ConfigErrors, Mistake};
@@ -98,17 +104,21 @@ impl Config {
     /// What the first plan of this network would be refused for. The sections should have said
     /// all of it, with better words.
     fn unsound(&self) -> Vec<Mistake> {
-        let input = PlanInput {
+        let notes = headroom_steer::check(&self.first_plan()).into_iter();
+        let errors = notes.filter(|note| note.severity == Severity::Error);
+        errors.map(|note| Mistake { key: note.about, ..whole_file(note.finding) }).collect()
+    }
+
+    /// The plan of this network before anything is sold.
+    pub(crate) fn first_plan(&self) -> Plan {
+        headroom_steer::plan(&PlanInput {
             now: Timestamp::EPOCH,
             generation: Generation::ZERO,
             fleet: self.exchange.fleet.clone(),
             down: Default::default(),
             sites: self.exchange.own_sites.clone(),
             entitlements: Vec::new(),
-        };
-        let notes = headroom_steer::check(&headroom_steer::plan(&input)).into_iter();
-        let errors = notes.filter(|note| note.severity == Severity::Error);
-        errors.map(|note| Mistake { key: note.about, ..whole_file(note.finding) }).collect()
+        })
     }
 }
 
@@ -128,6 +138,9 @@ fn read(reader: &Reader, text: &str, base_dir: &Path) -> Result<Option<Config>, 
     let fleet = network::fleet(&root, &basics);
     let exchange = exchange::read(&root, &basics, base_dir);
     let serving = serve::read(&root, &basics, base_dir);
+    if let (Some(fleet), Some(serving)) = (&fleet, &serving) {
+        serving.prefix_map.check(&root, fleet);
+    }
     root.finish();
     Ok(fleet.zip(exchange).zip(serving).map(|((fleet, (exchange, control)), serving)| {
         let edges = serving.edges(&fleet, &control, &exchange.data_dir);
@@ -146,6 +159,17 @@ fn read_file(path: &Path) -> Result<String, String> {
     } else {
         Err("the file is longer than any configuration".to_owned())
     }
+}
+
+/// Reads a duration within `range`; what is refused is told with what is accepted.
+pub(crate) fn read_duration(
+    text: &str,
+    range: &RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    duration::parse(text, range).map_err(|refusal| match refusal.accepted {
+        Some(accepted) => format!("{}; accepted is {accepted}", refusal.reason),
+        None => refusal.reason,
+    })
 }
 
 fn whole_file(reason: String) -> Mistake {

@@ -10,17 +10,10 @@
 //!
 //! What each role does is its crate's matter. Here is only the order: name servers and edges take
 //! their sockets before the exchange speaks, so that a wrong address stops the start as a whole.
-//! A process that replaces another takes over its edges first; the other ends then, and leaves the
-//! rest.
+//! A process that replaces another takes over its name servers and edges first, when all of them
+//! can start; the other ends then, and leaves the exchange.
 
-use std::{
-    borrow::Cow,
-    fs,
-    future::Future,
-    net::{SocketAddr, TcpListener, UdpSocket},
-    path::Path,
-    time::Duration,
-};
+use std::{borrow::Cow, fs, future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
 use headroom_bus::Bus;
@@ -56,7 +49,7 @@ pub struct Network {
     /// Name servers and edges. They stop first, so that their last meters are still taken.
     serving: Roles,
     stop_serving: CancellationToken,
-    /// Of each edge: cancelled when another process has taken over.
+    /// Of each of them: cancelled when another process has taken over.
     handed_over: Vec<CancellationToken>,
     exchange: Roles,
     /// What the exchange's `/readyz` tells.
@@ -71,25 +64,20 @@ pub struct Network {
 pub async fn start(config: Config, bus: &Bus) -> anyhow::Result<Network> {
     raise_descriptor_limit();
     let Config { exchange, edges, dns } = config;
+    let takes_over = edges.iter().any(|edge| edge.running.take_over)
+        || dns.iter().any(|server| server.running.take_over);
     let mut registry = Registry::default();
-    let mut network = Network::default();
     let metrics = Metrics::register(&mut registry);
-    let (first, last): (Vec<_>, Vec<_>) =
-        edges.into_iter().partition(|edge| edge.running.take_over);
-    let takes_over = !first.is_empty();
-    for edge in first {
-        network.add_edge(edge, bus, &metrics)?;
-    }
-    if takes_over {
-        // The process before this one ends when its edges are handed over.
-        wait_until(|| dns.iter().flat_map(|server| &server.listen).all(|at| is_free(*at))).await;
-    }
+    // The process before this one goes on until all can run.
+    let mut servers = Vec::new();
     for server in dns {
-        network.add_dns(server, bus, &mut registry).await?;
+        servers.push(bind_dns(server, bus, &mut registry).await?);
     }
-    for edge in last {
-        network.add_edge(edge, bus, &metrics)?;
-    }
+    let edges = edges.into_iter().map(|edge| bind_edge(edge, bus, &metrics));
+    let edges = edges.collect::<Result<Vec<_>, _>>()?;
+    let mut network = Network::default();
+    servers.into_iter().for_each(|(role, server)| network.run_dns(role, server));
+    edges.into_iter().for_each(|(role, edge)| network.run_edge(role, edge));
     if takes_over {
         wait_until(|| Exchange::is_free(&exchange)).await;
     }
@@ -104,11 +92,6 @@ async fn wait_until(is_so: impl Fn() -> bool) {
     while !is_so() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// False if another socket has a name server's address.
-fn is_free(address: SocketAddr) -> bool {
-    UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
 }
 
 /// Lets the process have as many sockets as the system allows it: the usual 1,024 are taken by a
@@ -136,8 +119,10 @@ pub async fn start_exchange(config: ExchangeConfig, bus: &Bus) -> anyhow::Result
 /// # Errors
 /// If it cannot start.
 pub fn start_edge(config: EdgeConfig, bus: &Bus) -> anyhow::Result<Network> {
+    let metrics = Metrics::register(&mut Registry::default());
+    let (role, edge) = bind_edge(config, bus, &metrics)?;
     let mut network = Network::default();
-    network.add_edge(config, bus, &Metrics::register(&mut Registry::default()))?;
+    network.run_edge(role, edge);
     Ok(network)
 }
 
@@ -146,8 +131,9 @@ pub fn start_edge(config: EdgeConfig, bus: &Bus) -> anyhow::Result<Network> {
 /// # Errors
 /// If it cannot start.
 pub async fn start_dns(config: DnsConfig, bus: &Bus) -> anyhow::Result<Network> {
+    let (role, server) = bind_dns(config, bus, &mut Registry::default()).await?;
     let mut network = Network::default();
-    network.add_dns(config, bus, &mut Registry::default()).await?;
+    network.run_dns(role, server);
     Ok(network)
 }
 
@@ -233,49 +219,41 @@ impl Network {
         result.and(stopped)
     }
 
-    async fn add_dns(
-        &mut self,
-        config: DnsConfig,
-        bus: &Bus,
-        registry: &mut Registry,
-    ) -> anyhow::Result<()> {
-        let id = config.id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        let role = format!("name server {id}");
-        make_folder(config.plan_file.as_deref())?;
-        let registry = registry.sub_registry_with_label((Cow::from("server"), Cow::from(id)));
-        let listen = config.listen.clone();
-        let server = DnsServer::bind(config, bus, registry)
-            .await
-            .with_context(|| format!("{role} cannot start"))?;
-        tracing::info!(role, ?listen, "serving DNS");
-        let stop = self.stop_serving.clone();
-        spawn(&mut self.serving, role, async move {
+    fn run_dns(&mut self, role: String, server: DnsServer) {
+        let handed_over = server.handed_over();
+        self.run(role, handed_over, |stop| async move {
             server.run(stop).await;
             Ok(())
         });
-        Ok(())
     }
 
-    fn add_edge(&mut self, config: EdgeConfig, bus: &Bus, metrics: &Metrics) -> anyhow::Result<()> {
-        let role = format!("edge {}", config.id);
-        make_folder(config.plan_file.as_deref())?;
-        let listen = config.listen.clone();
-        let edge = Edge::bind_with_metrics(config, bus, metrics)
-            .with_context(|| format!("{role} cannot start"))?;
-        tracing::info!(role, ?listen, "serving HTTP");
+    fn run_edge(&mut self, role: String, edge: Edge) {
         #[cfg(test)]
         self.bound.extend(edge.local_addresses());
-        let (stop, handed_over) = (self.stop_serving.clone(), edge.handed_over());
+        let handed_over = edge.handed_over();
+        self.run(role, handed_over, |stop| async move { Ok(edge.run(stop).await?) });
+    }
+
+    /// Runs a name server or an edge.
+    fn run<R>(
+        &mut self,
+        role: String,
+        handed_over: CancellationToken,
+        run: impl FnOnce(CancellationToken) -> R,
+    ) where
+        R: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let stop = self.stop_serving.clone();
         self.handed_over.push(handed_over.clone());
+        let running = run(stop.clone());
         spawn(&mut self.serving, role, async move {
-            edge.run(stop.clone()).await?;
+            running.await?;
             if handed_over.is_cancelled() {
                 // It ends when the others do.
                 stop.cancelled().await;
             }
             Ok(())
         });
-        Ok(())
     }
 
     async fn add_exchange(
@@ -298,6 +276,35 @@ impl Network {
         });
         Ok(())
     }
+}
+
+/// A name server with its sockets, and the name of its role.
+async fn bind_dns(
+    config: DnsConfig,
+    bus: &Bus,
+    registry: &mut Registry,
+) -> anyhow::Result<(String, DnsServer)> {
+    let id = config.id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let role = format!("name server {id}");
+    make_folder(config.plan_file.as_deref())?;
+    let registry = registry.sub_registry_with_label((Cow::from("server"), Cow::from(id)));
+    let listen = config.listen.clone();
+    let server = DnsServer::bind(config, bus, registry)
+        .await
+        .with_context(|| format!("{role} cannot start"))?;
+    tracing::info!(role, ?listen, "serving DNS");
+    Ok((role, server))
+}
+
+/// An edge with its sockets, and the name of its role.
+fn bind_edge(config: EdgeConfig, bus: &Bus, metrics: &Metrics) -> anyhow::Result<(String, Edge)> {
+    let role = format!("edge {}", config.id);
+    make_folder(config.plan_file.as_deref())?;
+    let listen = config.listen.clone();
+    let edge = Edge::bind_with_metrics(config, bus, metrics)
+        .with_context(|| format!("{role} cannot start"))?;
+    tracing::info!(role, ?listen, "serving HTTP");
+    Ok((role, edge))
 }
 
 fn spawn(
@@ -345,13 +352,13 @@ impl Signals {
     }
 }
 
-/// Waits until all edges are handed over, if there are any.
-async fn handed_over(edges: Vec<CancellationToken>) {
-    if edges.is_empty() {
+/// Waits until all name servers and edges are handed over, if there are any.
+async fn handed_over(roles: Vec<CancellationToken>) {
+    if roles.is_empty() {
         std::future::pending::<()>().await;
     }
-    for edge in edges {
-        edge.cancelled().await;
+    for role in roles {
+        role.cancelled().await;
     }
 }
 
@@ -432,9 +439,8 @@ mod tests {
         let visitor = tokio::spawn(visit(edges[0], stop.clone()));
         let mut next = config();
         next.exchange.listen = api;
-        for edge in &mut next.edges {
-            edge.running.take_over = true;
-        }
+        next.edges.iter_mut().for_each(|edge| edge.running.take_over = true);
+        next.dns.iter_mut().for_each(|server| server.running.take_over = true);
         let mut new = start(next, &Bus::in_process()).await.unwrap();
         ending.await.unwrap().unwrap();
         assert_eq!(get(format!("http://{api}/readyz")).await, "ready\n");
@@ -462,7 +468,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_address_in_use_is_told_with_its_role() {
         let folder = tempfile::tempdir().unwrap();
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut config = config(folder.path());
         config.edges[1].listen = vec![taken.local_addr().unwrap()];
         let error = start(config, &Bus::in_process()).await.unwrap_err();

@@ -1,18 +1,20 @@
 //! A running program is replaced by the next, and visitors do not notice.
 //!
 //! Real processes, one after the other, take the edge over: `all` from nobody, `all` from `all`,
-//! `edge` from `all`, `edge` from `edge`. Visitors ask all the while, over kept and over new
-//! connections, in the clear and over TLS. No connection is refused or reset, no request fails, and
-//! the process that was replaced ends by itself.
+//! `edge` (and `dns`) from `all`, `edge` from `edge`. Visitors ask all the while, over kept and over
+//! new connections, in the clear and over TLS. No connection is refused or reset, no request fails,
+//! and the process that was replaced ends by itself.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+#[path = "hot_restart/program.rs"]
+mod program;
+
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use program::{PATIENCE, Program};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs,
     pki_types::ServerName,
@@ -31,7 +33,6 @@ const HOST: &str = "www.own.example";
 /// The ports 28100 to 28199 are this test's.
 const CLEAR: &str = "127.0.1.1:28100";
 const TLS: &str = "127.0.1.1:28143";
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often each visitor asks, at least, between one replacement and the next.
 const ASKED_MIN: usize = 50;
 
@@ -40,16 +41,21 @@ fn no_visitor_notices_that_a_program_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let tls = set_up(folder.path());
     let mut serving = Program::start(folder.path(), &["all"]);
-    serving.wait_until_it_serves();
+    let visitor = Visitor { tls: None };
+    serving.wait_until_it_serves(|| visitor.ask(None, "/stored", "close").map(drop));
     let visitors: Vec<_> = [None, None, None, Some(&tls), Some(&tls), Some(&tls)]
         .into_iter()
         .map(|tls| Visitor { tls: tls.cloned() }.keep_asking())
         .collect();
     let all = &["all", "--take-over"][..];
     let edge = &["edge", "--id", "east-1", "--take-over"][..];
-    for role in [all, edge, edge] {
+    let dns = &["dns", "--id", "ns1", "--take-over"][..];
+    let mut beside = None;
+    for (role, other) in [(all, None), (edge, Some(dns)), (edge, None)] {
         visitors.iter().for_each(|visitor| visitor.wait_for_more(ASKED_MIN));
         let next = Program::start(folder.path(), role);
+        // A process ends when all that it serves is handed over.
+        beside = other.map(|role| Program::start(folder.path(), role)).or(beside);
         serving.ends_by_itself();
         serving = next;
     }
@@ -57,8 +63,10 @@ fn no_visitor_notices_that_a_program_is_replaced() {
         visitor.wait_for_more(ASKED_MIN);
         visitor.end();
     }
-    serving.terminate();
-    serving.ends_by_itself();
+    for mut last in [Some(serving), beside].into_iter().flatten() {
+        last.terminate();
+        last.ends_by_itself();
+    }
     assert!(TcpStream::connect(CLEAR).is_err(), "nobody is left");
 }
 
@@ -153,63 +161,6 @@ impl Visitor {
         let name = ServerName::try_from(HOST).unwrap();
         let session = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
         Ok(Box::new(StreamOwned::new(session, stream)))
-    }
-}
-
-/// A process under test. What it says is in `log` until the test ends.
-struct Program {
-    process: Child,
-    log: std::path::PathBuf,
-}
-
-impl Program {
-    fn start(folder: &Path, role: &[&str]) -> Self {
-        let count = fs::read_dir(folder).unwrap().count();
-        let log = folder.join(format!("process-{count}.log"));
-        let process = Command::new(env!("CARGO_BIN_EXE_headroom"))
-            .args(role)
-            .arg("--config")
-            .arg(folder.join("headroom.toml"))
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { process, log }
-    }
-
-    fn wait_until_it_serves(&self) {
-        let visitor = Visitor { tls: None };
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = visitor.ask(None, "/stored", "close") {
-            assert!(Instant::now() < deadline, "it does not serve: {error}\n{}", self.said());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn ends_by_itself(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.process.try_wait().unwrap() {
-                Some(status) => return assert!(status.success(), "{status}\n{}", self.said()),
-                None => assert!(Instant::now() < deadline, "it does not end:\n{}", self.said()),
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn terminate(&self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use headroom_bus::Bus;
-use headroom_dns::{DnsConfig, DnsServer, Zone};
+use headroom_dns::{AssignConfig, DnsConfig, DnsServer, ProtocolConfig, Zone};
 use headroom_units::{SlotLength, Timestamp};
 use headroom_wire::{
     BidView, ContractView, LedgerView, PlanDocument, PurchaserView, SiteView, SlotView, Time,
@@ -348,14 +348,7 @@ impl NameServer {
         ))
         .unwrap();
         let listen = vec![SocketAddr::from(PURCHASER_DNS)];
-        let config = DnsConfig {
-            id: None,
-            listen,
-            threads: 1,
-            plan_file: None,
-            zones: vec![zone],
-            hostmaster: None,
-        };
+        let config = DnsConfig { zones: vec![zone], ..DnsConfig::at(listen) };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();

@@ -148,6 +148,7 @@ mod tests {
                 mapped_to_edges: 1,
                 leased: Text(RequestRate::from_requests_per_second(5)),
             }],
+            assignments: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   exchange ──PLAN, BUDGETS──► dns, edge          state: the newest value, kept for late comers
+//!   exchange ──SERVER_REPORTS──► dns               state
 //!   edge ──METERS──► exchange                      stream: every message, in order
 //!   exchange ──METER_ACKS──► edge                  stream
 //!   dns ──NAME_SERVER_REPORTS──► exchange          stream

@@ -2,12 +2,16 @@
 
 use std::marker::PhantomData;
 
-use headroom_wire::{BudgetsMessage, MeterAck, MeterReport, NameServerReport, PlanDocument};
+use headroom_wire::{
+    BudgetsMessage, MeterAck, MeterReport, NameServerReport, PlanDocument, ServerReportsMessage,
+};
 
 /// The plan in force, from the exchange.
 pub const PLAN: Subject<PlanDocument> = Subject::state("headroom.plan");
 /// The budgets in force, from the exchange.
 pub const BUDGETS: Subject<BudgetsMessage> = Subject::state("headroom.budgets");
+/// What purchasers report of the servers that their remainders are assigned to, from the exchange.
+pub const SERVER_REPORTS: Subject<ServerReportsMessage> = Subject::state("headroom.server-reports");
 /// What each edge counted, every second.
 pub const METERS: Subject<MeterReport> = Subject::stream("headroom.meters");
 /// Which meter reports the exchange has stored.

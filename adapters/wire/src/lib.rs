@@ -11,6 +11,7 @@ mod plan;
 mod problem;
 mod purges;
 mod rules;
+mod servers;
 mod text;
 
 pub use api::{
@@ -34,4 +35,8 @@ pub use plan::{
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem};
 pub use purges::{NewPurge, PurgeDocument, PurgeScopeDocument, PurgesView};
 pub use rules::{QueryRuleDocument, SiteRulesDocument};
+pub use servers::{
+    AssignmentMessage, CheckedView, NewServerReport, NewServerReports, ProvidedView, ReportView,
+    ServerReportMessage, ServerReportsMessage, ServerView, ServersView, SiteReportsMessage,
+};
 pub use text::{Text, Time};

@@ -5,7 +5,7 @@ use headroom_units::{ContractId, EdgeId, Generation, NameServerId, RegionId, Req
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Text, Time};
+use crate::{AssignmentMessage, Text, Time};
 
 /// Budgets, as the exchange issues them every second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,6 +134,10 @@ pub struct NameServerReport {
     pub second: Time,
     /// Per site and region.
     pub places: Vec<MappingMeter>,
+    /// What it knows of the servers that remainders are assigned to: of each site at its changes,
+    /// and from time to time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assignments: Vec<AssignmentMessage>,
 }
 
 /// The mapping requests of one site in one region in one second.

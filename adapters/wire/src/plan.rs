@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use headroom_steer::{self as steer, Plan};
+use headroom_steer::{self as steer, Plan, ServerCheck};
 use headroom_units::{
     Authority, BitRate, Class, ContractId, EdgeId, Generation, HostName, NameServerId, Origin,
     PurchaserId, RegionId, RequestRate, SiteId,
@@ -126,12 +126,27 @@ pub enum RemainderDocument {
         #[schema(value_type = Vec<String>)]
         addresses: Vec<IpAddr>,
     },
+    /// Back to the addresses that the host itself has in the purchaser's zone, which the network's
+    /// name servers hold, or ask the purchaser's name servers for.
+    ReturnRecords,
     /// To one of the purchaser's servers, by its algorithm.
     Assign {
         /// How one is chosen.
         algorithm: AlgorithmDocument,
         /// What is chosen from.
         servers: Vec<ServerDocument>,
+        /// How the servers are checked by the network, if they are: "tcp:443", "http:80/up" or
+        /// "http:80:204/up".
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        check: Option<Text<ServerCheck>>,
+    },
+    /// To one of the purchaser's servers, as its own name server says in the TXT record
+    /// `_headroom-assign.<host>`.
+    AssignByDns {
+        /// A host name of the site.
+        #[schema(value_type = String)]
+        host: Text<HostName>,
     },
 }
 
@@ -139,10 +154,18 @@ pub enum RemainderDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlgorithmDocument {
-    /// Each in turn.
+    /// Each gets the same part.
     RoundRobin,
     /// In proportion to the weights.
     Weighted,
+    /// In proportion to the weights; of the clients only those move that have to.
+    ClientHash,
+    /// Those of the client's region, else all.
+    Region,
+    /// In proportion to what is free, by weight and load.
+    LeastLoad,
+    /// The first that is well.
+    Ordered,
 }
 
 /// One of the purchaser's servers.
@@ -152,9 +175,13 @@ pub struct ServerDocument {
     /// Where it serves.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
-    /// Its part relative to the others.
+    /// Its part relative to the others; one of weight 0 is used when all others are not well.
     #[serde(default = "one")]
     pub weight: u32,
+    /// The region of the network that it is near to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub region: Option<Text<RegionId>>,
 }
 
 fn one() -> u32 {
@@ -315,19 +342,15 @@ impl From<&steer::Remainder> for RemainderDocument {
             steer::Remainder::ReturnAddresses(addresses) => {
                 Self::ReturnAddresses { addresses: addresses.clone() }
             }
-            steer::Remainder::Assign { algorithm, servers } => Self::Assign {
-                algorithm: match algorithm {
-                    steer::AssignAlgorithm::RoundRobin => AlgorithmDocument::RoundRobin,
-                    steer::AssignAlgorithm::Weighted => AlgorithmDocument::Weighted,
-                },
-                servers: servers
-                    .iter()
-                    .map(|server| ServerDocument {
-                        addresses: server.addresses.clone(),
-                        weight: server.weight,
-                    })
-                    .collect(),
+            steer::Remainder::ReturnRecords => Self::ReturnRecords,
+            steer::Remainder::Assign(assignment) => Self::Assign {
+                algorithm: assignment.algorithm.into(),
+                servers: assignment.servers.iter().map(ServerDocument::from).collect(),
+                check: assignment.check.clone().map(Text),
             },
+            steer::Remainder::AssignByDns { host } => {
+                Self::AssignByDns { host: Text(host.clone()) }
+            }
         }
     }
 }
@@ -337,16 +360,55 @@ impl From<RemainderDocument> for steer::Remainder {
         match document {
             RemainderDocument::Return { name } => Self::ReturnName(name.0),
             RemainderDocument::ReturnAddresses { addresses } => Self::ReturnAddresses(addresses),
-            RemainderDocument::Assign { algorithm, servers } => Self::Assign {
-                algorithm: match algorithm {
-                    AlgorithmDocument::RoundRobin => steer::AssignAlgorithm::RoundRobin,
-                    AlgorithmDocument::Weighted => steer::AssignAlgorithm::Weighted,
-                },
-                servers: servers
-                    .into_iter()
-                    .map(|ServerDocument { addresses, weight }| steer::Server { addresses, weight })
-                    .collect(),
-            },
+            RemainderDocument::ReturnRecords => Self::ReturnRecords,
+            RemainderDocument::Assign { algorithm, servers, check } => {
+                Self::Assign(steer::Assignment {
+                    algorithm: algorithm.into(),
+                    servers: servers.into_iter().map(Into::into).collect(),
+                    check: check.map(|check| check.0),
+                })
+            }
+            RemainderDocument::AssignByDns { host } => Self::AssignByDns { host: host.0 },
+        }
+    }
+}
+
+impl From<&steer::Server> for ServerDocument {
+    fn from(server: &steer::Server) -> Self {
+        let region = server.region.clone().map(Text);
+        Self { addresses: server.addresses.clone(), weight: server.weight, region }
+    }
+}
+
+impl From<ServerDocument> for steer::Server {
+    fn from(document: ServerDocument) -> Self {
+        let region = document.region.map(|region| region.0);
+        Self { addresses: document.addresses, weight: document.weight, region }
+    }
+}
+
+impl From<steer::AssignAlgorithm> for AlgorithmDocument {
+    fn from(algorithm: steer::AssignAlgorithm) -> Self {
+        match algorithm {
+            steer::AssignAlgorithm::RoundRobin => Self::RoundRobin,
+            steer::AssignAlgorithm::Weighted => Self::Weighted,
+            steer::AssignAlgorithm::ClientHash => Self::ClientHash,
+            steer::AssignAlgorithm::Region => Self::Region,
+            steer::AssignAlgorithm::LeastLoad => Self::LeastLoad,
+            steer::AssignAlgorithm::Ordered => Self::Ordered,
+        }
+    }
+}
+
+impl From<AlgorithmDocument> for steer::AssignAlgorithm {
+    fn from(document: AlgorithmDocument) -> Self {
+        match document {
+            AlgorithmDocument::RoundRobin => Self::RoundRobin,
+            AlgorithmDocument::Weighted => Self::Weighted,
+            AlgorithmDocument::ClientHash => Self::ClientHash,
+            AlgorithmDocument::Region => Self::Region,
+            AlgorithmDocument::LeastLoad => Self::LeastLoad,
+            AlgorithmDocument::Ordered => Self::Ordered,
         }
     }
 }
@@ -395,6 +457,43 @@ impl From<EntitlementDocument> for steer::Entitlement {
             requests: document.requests.0,
             egress: document.egress.0,
             class: document.class.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remainders_are_read_as_they_were_and_are_written() {
+        let check = |text: &str, written: &str| {
+            let document: RemainderDocument = serde_json::from_str(text).unwrap();
+            let remainder = steer::Remainder::from(document);
+            assert_eq!(
+                serde_json::to_string(&RemainderDocument::from(&remainder)).unwrap(),
+                written
+            );
+        };
+        let same = |text: &str| check(text, text);
+        check(
+            r#"{"policy":"assign","algorithm":"weighted","servers":[{"addresses":["192.0.2.1"]}]}"#,
+            r#"{"policy":"assign","algorithm":"weighted","servers":[{"addresses":["192.0.2.1"],"weight":1}]}"#,
+        );
+        for (name, algorithm) in steer::AssignAlgorithm::ALL {
+            same(&format!(
+                r#"{{"policy":"assign","algorithm":"{name}","servers":[{{"addresses":["192.0.2.1","2001:db8::1"],"weight":3,"region":"east"}}],"check":"http:80:204/up"}}"#
+            ));
+            assert_eq!(steer::AssignAlgorithm::from(AlgorithmDocument::from(algorithm)), algorithm);
+        }
+        same(r#"{"policy":"assign-by-dns","host":"www.shop.example"}"#);
+        for bad in [
+            r#"{"policy":"assign","algorithm":"random","servers":[]}"#,
+            r#"{"policy":"assign","algorithm":"ordered","servers":[],"check":"tcp"}"#,
+            r#"{"policy":"assign","algorithm":"ordered","servers":[{"addresses":[],"zone":"a"}]}"#,
+            r#"{"policy":"assign-by-dns"}"#,
+        ] {
+            assert!(serde_json::from_str::<RemainderDocument>(bad).is_err(), "{bad}");
         }
     }
 }

@@ -66,7 +66,7 @@ impl ResponseDirectives {
 
     fn read(&mut self, directive: Directive<'_>) {
         self.malformed |= directive.is_open();
-        match directive.name.trim_ascii_end().to_ascii_lowercase().as_slice() {
+        match directive.known_name(&mut [0; limits::DIRECTIVE_NAME_MAX]) {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
@@ -127,7 +127,7 @@ impl RequestDirectives {
     fn read(&mut self, directive: Directive<'_>) {
         // What an open quoted string has swallowed may have been a wish for a fresh response.
         self.no_cache |= directive.is_open();
-        match directive.name.trim_ascii_end().to_ascii_lowercase().as_slice() {
+        match directive.known_name(&mut [0; limits::DIRECTIVE_NAME_MAX]) {
             b"no-cache" => self.no_cache = true,
             b"no-store" => self.no_store = true,
             b"only-if-cached" => self.only_if_cached = true,
@@ -175,6 +175,15 @@ impl<'a> Directive<'a> {
             Some(at) => Self { name: &member[..at], value: Some(&member[at + 1..]) },
             None => Self { name: member, value: None },
         }
+    }
+
+    /// The name in lower case, written to `room`; empty if no known name is so long.
+    fn known_name<'r>(&self, room: &'r mut [u8; limits::DIRECTIVE_NAME_MAX]) -> &'r [u8] {
+        let name = self.name.trim_ascii_end();
+        let Some(room) = room.get_mut(..name.len()) else { return &[] };
+        room.copy_from_slice(name);
+        room.make_ascii_lowercase();
+        room
     }
 
     /// The value as seconds, as a token or as a quoted string (§5.2: both are to be accepted).

@@ -29,18 +29,19 @@ impl CacheKey {
         Self::joined(Self::parts(site, scheme, host, uri.path(), query.as_deref()))
     }
 
-    /// Writes the text of the key of `path` and `query`, which are those of a request's target.
-    pub fn write(
-        text: &mut String,
+    /// Writes the key of `path` and `query`, which are those of a request's target, into `text`.
+    pub fn write<'t>(
+        text: &'t mut String,
         site: &SiteId,
         scheme: Scheme,
         host: &HostName,
         (path, query): (&str, Option<&str>),
         rule: &QueryRule,
-    ) {
+    ) -> WrittenKey<'t> {
         let query = query.and_then(|query| keyed(query, rule));
         text.clear();
         text.extend(Self::parts(site, scheme, host, path, query.as_deref()));
+        WrittenKey(text)
     }
 
     /// The key of a path with its query, to which no rule is applied.
@@ -123,6 +124,24 @@ impl CacheKey {
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.0.len()
+    }
+}
+
+/// A key that lies in somebody's buffer: enough to look something up.
+#[derive(Debug, Clone, Copy)]
+pub struct WrittenKey<'t>(&'t str);
+
+impl WrittenKey<'_> {
+    /// Its text, which is that of the key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn to_key(self) -> CacheKey {
+        CacheKey(self.0.into())
     }
 }
 

@@ -45,7 +45,7 @@ pub use freshness::{Exchange, Rules};
 pub use headroom_units::{QueryRule, Scheme};
 pub use hop_by_hop::{HopByHop, remove_hop_by_hop};
 pub use invalidation::{invalidates, related_targets};
-pub use key::CacheKey;
+pub use key::{CacheKey, WrittenKey};
 pub use policy::{Decision, OriginFailure, PolicyParts, StoredPolicy, select};
 pub use range::{
     ByteRange, Ranges, content_range, multipart_end, multipart_head, multipart_length, ranges,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The most seconds a directive or an `Age` can say; more counts as this (RFC 9111 §1.2.2).
 pub const DELTA_SECONDS_MAX: u64 = 1 << 31;
+/// The length of the longest directive that is known, in bytes.
+pub const DIRECTIVE_NAME_MAX: usize = "stale-while-revalidate".len();
 /// The longest freshness that is guessed (RFC 9111 §4.2.2 leaves it open).
 pub const HEURISTIC_MAX: Duration = Duration::from_hours(24);
 /// The guess is the time since the last modification divided by this (RFC 9111 §4.2.2).

@@ -6,8 +6,8 @@ use headroom_units::{EdgeId, HostName, NameServerId, RegionId, RequestRate, Site
 use ipnet::IpNet;
 
 use crate::{
-    AssignAlgorithm, Budgets, LeaseBudget, Ledger, Owner, Plan, PrefixMap, Remainder, Server, Site,
-    SiteRegion,
+    Assignments, Budgets, ClientRegions, LeaseBudget, Ledger, Owner, Plan, PrefixMap, Remainder,
+    Site, SiteRegion, limits,
 };
 
 /// Clients are counted over this many TTLs.
@@ -20,8 +20,10 @@ pub enum Target {
     Edge(EdgeId),
     /// Back to the purchaser's own name.
     Name(HostName),
-    /// To these addresses of the purchaser's.
+    /// To these addresses of the purchaser's, which are of one server if it is assigned.
     Addresses(Vec<IpAddr>),
+    /// To the addresses that the purchaser's zone gives the host.
+    Records,
 }
 
 /// The answer to one mapping request.
@@ -33,6 +35,45 @@ pub struct Answer {
     pub ttl: Duration,
     /// The region it was decided for.
     pub region: RegionId,
+    /// How many leading bits of the client's first address it took to find that region: who differs
+    /// in them may belong to another one (RFC 7871 §7.2.1).
+    pub scope: u8,
+    /// The number of the server of the plan's assignment that it leads to, if it does.
+    pub server: Option<usize>,
+    /// The same may be said again to the same client, without asking.
+    pub hold: Option<Hold>,
+}
+
+/// How long an answer may be repeated to the same client, and what its TTL is then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The end of it.
+    pub until: Timestamp,
+    ttl_max: Duration,
+    /// No cache may keep the answer beyond this.
+    boundary: Option<Timestamp>,
+    is_lease: bool,
+}
+
+impl Hold {
+    /// The TTL of the answer when it is given at `now`; `None` when it must not be given any more.
+    #[must_use]
+    pub fn ttl(&self, now: Timestamp) -> Option<Duration> {
+        if now >= self.until || self.boundary.is_some_and(|boundary| now >= boundary) {
+            return None;
+        }
+        let left = self.boundary.map(|boundary| boundary.since(now));
+        if self.is_lease {
+            lease_ttl(self.ttl_max, left?)
+        } else {
+            Some(remainder_ttl(self.ttl_max, left))
+        }
+    }
+}
+
+/// How long an answer may be repeated: a lease is counted so much longer than its TTL.
+fn hold_time(ttl: Duration) -> Duration {
+    (ttl / limits::HOLD_PARTS).min(limits::HOLD_MAX)
 }
 
 /// What one name server did since the last report, of one site in one region.
@@ -51,11 +92,11 @@ pub struct SteeringReport {
 pub struct Steering {
     name_server: NameServerId,
     plan: Arc<Plan>,
-    prefixes: PrefixMap,
+    regions: ClientRegions,
     budgets: Option<Budgets>,
     ledgers: BTreeMap<SiteRegion, Ledger>,
     counts: BTreeMap<SiteRegion, (u64, u64)>,
-    turns: BTreeMap<SiteId, u64>,
+    assignments: Assignments,
 }
 
 impl Steering {
@@ -64,12 +105,12 @@ impl Steering {
     pub fn new(name_server: NameServerId, plan: Arc<Plan>) -> Self {
         Self {
             name_server,
-            prefixes: PrefixMap::of(&plan),
+            regions: ClientRegions::of(&plan),
             plan,
             budgets: None,
             ledgers: BTreeMap::new(),
             counts: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            assignments: Assignments::default(),
         }
     }
 
@@ -85,11 +126,27 @@ impl Steering {
         if plan.generation <= self.plan.generation {
             return false;
         }
-        self.prefixes = PrefixMap::of(&plan);
+        self.regions.replan(&plan);
         self.ledgers.retain(|(site, _), _| plan.sites.contains_key(site));
-        self.turns.retain(|site, _| plan.sites.contains_key(site));
+        self.assignments.keep(&plan);
         self.plan = plan;
         true
+    }
+
+    /// Takes the regions of clients from these prefixes from now on, where the plan has none.
+    pub fn supply_prefixes(&mut self, prefixes: Arc<PrefixMap>) {
+        self.regions.supply(prefixes);
+    }
+
+    /// What is known of the servers that remainders are assigned to.
+    #[must_use]
+    pub fn assignments(&self) -> &Assignments {
+        &self.assignments
+    }
+
+    /// The same, to be changed.
+    pub fn assignments_mut(&mut self) -> &mut Assignments {
+        &mut self.assignments
     }
 
     /// Puts newer budgets in force and learns from them; false if they are not newer.
@@ -110,22 +167,44 @@ impl Steering {
     pub fn answer(&mut self, site: &SiteId, client: IpNet, now: Timestamp) -> Option<Answer> {
         let plan = Arc::clone(&self.plan);
         let planned = plan.sites.get(site)?;
-        let region = self.prefixes.region(client).clone();
-        let place = (site.clone(), region);
+        let found = self.regions.find(&plan, client);
+        let (place, scope) = ((site.clone(), found.region.clone()), found.length);
+        let until = now.after(hold_time(plan.ttl));
+        let hold = Hold { until, ttl_max: plan.ttl, boundary: None, is_lease: false };
         let edge = match planned.owner {
-            Owner::Operator => own_edge(&plan, &place.1, client).map(|edge| (edge, plan.ttl)),
-            Owner::Purchaser(_) => self.leased_edge(&plan, planned, &place, client, now),
-        };
-        let counts = self.counts.entry(place.clone()).or_default();
-        counts.0 += 1;
-        let (target, ttl) = match edge {
-            Some((edge, ttl)) => {
-                counts.1 += 1;
-                (Target::Edge(edge), ttl)
+            Owner::Operator => own_edge(&plan, &place.1, client).map(|edge| (edge, hold)),
+            Owner::Purchaser(_) => {
+                let boundary = planned.active_until(&place.1, now);
+                let hold = Hold { boundary, is_lease: true, ..hold };
+                let edge = self.leased_edge(&plan, planned, &place, client, hold, now);
+                edge.map(|edge| (edge, hold))
             }
-            None => (self.remainder(site, planned), remainder_ttl(&plan, planned, &place.1, now)),
         };
-        Some(Answer { target, ttl, region: place.1 })
+        self.count(&place, 1, edge.is_some().into());
+        let (led, hold) = match edge {
+            Some((edge, hold)) => (Led::to(Target::Edge(edge)), hold),
+            None => {
+                let boundary = planned.next_start(&place.1, now);
+                let led = self.remainder(site, planned, (client, &place.1), now);
+                (led, Hold { boundary, ..hold })
+            }
+        };
+        let Led { target, server, is_kept } = led;
+        let ttl = hold.ttl(now).unwrap_or_default();
+        // A client whose addresses have several regions is told so each time.
+        let hold = (is_kept && scope <= client.prefix_len()).then_some(hold);
+        Some(Answer { target, ttl, region: place.1, scope, server, hold })
+    }
+
+    /// Counts mapping requests that were answered, some `to_edges`, also by who repeats answers.
+    pub fn count(&mut self, place: &SiteRegion, mapping_requests: u64, to_edges: u64) {
+        match self.counts.get_mut(place) {
+            Some(counts) => {
+                counts.0 += mapping_requests;
+                counts.1 += to_edges;
+            }
+            None => drop(self.counts.insert(place.clone(), (mapping_requests, to_edges))),
+        }
     }
 
     /// What was done since the last report.
@@ -144,15 +223,15 @@ impl Steering {
         site: &Site,
         place: &SiteRegion,
         client: IpNet,
+        hold: Hold,
         now: Timestamp,
-    ) -> Option<(EdgeId, Duration)> {
+    ) -> Option<EdgeId> {
         let budget = self.budget(site, place, now);
         let ledger = self.ledgers.entry(place.clone()).or_default();
         ledger.note(client, now, plan.ttl * CENSUS_TTLS);
-        let ttl = lease_ttl(plan, site, &place.1, now)?;
+        let leased = hold.ttl(now)? + hold.until.since(now);
         let edges: Vec<&EdgeId> = plan.usable_edges(&place.1).map(|(id, _)| id).collect();
-        let edge = ledger.lease(client, budget, &edges, ttl, now)?;
-        Some((edge, ttl))
+        ledger.lease(client, budget, &edges, leased, now)
     }
 
     /// The load this server may lease out: its budget while that is in force, else its even part
@@ -169,37 +248,53 @@ impl Steering {
         })
     }
 
-    fn remainder(&mut self, id: &SiteId, site: &Site) -> Target {
+    fn remainder(
+        &self,
+        id: &SiteId,
+        site: &Site,
+        client: (IpNet, &RegionId),
+        now: Timestamp,
+    ) -> Led {
         match &site.remainder {
-            Remainder::ReturnName(name) => Target::Name(name.clone()),
-            Remainder::ReturnAddresses(addresses) => Target::Addresses(addresses.clone()),
-            Remainder::Assign { algorithm, servers } => {
-                let turn = self.turns.entry(id.clone()).or_default();
-                let server = assign(*algorithm, servers, *turn);
-                *turn = turn.wrapping_add(1);
-                Target::Addresses(server.map(|server| server.addresses.clone()).unwrap_or_default())
+            Remainder::ReturnName(name) => Led::to(Target::Name(name.clone())),
+            Remainder::ReturnAddresses(addresses) => Led::to(Target::Addresses(addresses.clone())),
+            // What a zone or its name server says may change any time.
+            Remainder::ReturnRecords => Led::once(Target::Records),
+            Remainder::Assign(_) => {
+                let chosen = self.assignments.choose(id, &site.remainder, client, now);
+                let (number, addresses) =
+                    chosen.map(|(number, server)| (number, server.addresses.clone())).unzip();
+                let target = Target::Addresses(addresses.unwrap_or_default());
+                Led { server: number, ..Led::to(target) }
+            }
+            Remainder::AssignByDns { .. } => {
+                let chosen = self.assignments.choose(id, &site.remainder, client, now);
+                Led::once(match chosen {
+                    Some((_, server)) => Target::Addresses(server.addresses.clone()),
+                    None => Target::Name(site.fallback.host.clone()),
+                })
             }
         }
     }
 }
 
-/// The server whose turn it is. Weighted turns are spread evenly by stepping through the weights
-/// in golden-ratio strides, so that no server gets its part in one burst.
-fn assign(algorithm: AssignAlgorithm, servers: &[Server], turn: u64) -> Option<&Server> {
-    let count = u64::try_from(servers.len()).unwrap_or(u64::MAX);
-    let total: u64 = servers.iter().map(|server| u64::from(server.weight)).sum();
-    if algorithm == AssignAlgorithm::RoundRobin || total == 0 {
-        let index = turn.checked_rem(count)?;
-        return servers.get(usize::try_from(index).ok()?);
+/// Where an answer leads.
+struct Led {
+    target: Target,
+    /// The number of the server of the plan's assignment.
+    server: Option<usize>,
+    /// Whether the same may be said again without asking.
+    is_kept: bool,
+}
+
+impl Led {
+    fn to(target: Target) -> Self {
+        Self { target, server: None, is_kept: true }
     }
-    let stride = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut point = u64::try_from((u128::from(stride) * u128::from(total)) >> 64).ok()?;
-    servers.iter().find(|server| {
-        let weight = u64::from(server.weight);
-        let here = point < weight;
-        point = point.saturating_sub(weight);
-        here
-    })
+
+    fn once(target: Target) -> Self {
+        Self { is_kept: false, ..Self::to(target) }
+    }
 }
 
 /// The operator's own visitors stay at one edge per prefix.
@@ -214,19 +309,17 @@ fn own_edge(plan: &Plan, region: &RegionId, client: IpNet) -> Option<EdgeId> {
     edges.get(usize::try_from(index).ok()?).map(|edge| (*edge).clone())
 }
 
-/// A lease ends with the purchase: the TTL is cut to what is left of it. `None` if nothing is
-/// active, or less than a second is left.
-fn lease_ttl(plan: &Plan, site: &Site, region: &RegionId, now: Timestamp) -> Option<Duration> {
-    let left = site.active_until(region, now)?.since(now);
-    let ttl = plan.ttl.min(left);
+/// A lease ends with the purchase: the TTL is cut to what is left of it. `None` if that is less
+/// than a second.
+fn lease_ttl(max: Duration, left: Duration) -> Option<Duration> {
+    let ttl = max.min(left);
     (ttl.as_secs() >= 1).then(|| Duration::from_secs(ttl.as_secs()))
 }
 
 /// The remainder is cached until the next purchase begins at the latest, so that visitors are
 /// mapped anew at its first moment.
-fn remainder_ttl(plan: &Plan, site: &Site, region: &RegionId, now: Timestamp) -> Duration {
-    let wait = site.next_start(region, now).map_or(plan.ttl, |start| start.since(now));
-    let seconds = wait.min(plan.ttl).as_nanos().div_ceil(1_000_000_000);
+fn remainder_ttl(max: Duration, left: Option<Duration>) -> Duration {
+    let seconds = left.unwrap_or(max).min(max).as_nanos().div_ceil(1_000_000_000);
     Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX).max(1))
 }
 
@@ -279,7 +372,8 @@ mod tests {
         let mut steering = steering(|_| {});
         let first = ask(&mut steering, "own", "10.0.1.0/24", 0);
         assert!(matches!(first.target, Target::Edge(_)));
-        assert_eq!(ask(&mut steering, "own", "10.0.1.0/24", 5_000), first);
+        let later = ask(&mut steering, "own", "10.0.1.0/24", 5_000);
+        assert_eq!((later.target, later.ttl), (first.target, first.ttl));
         assert!(steering.answer(&"none".parse().unwrap(), first_net(), Timestamp::EPOCH).is_none());
     }
 
@@ -287,24 +381,101 @@ mod tests {
         "10.0.0.0/24".parse().unwrap()
     }
 
+    fn assign(text: &str) -> Remainder {
+        Remainder::Assign(text.parse().unwrap())
+    }
+
+    const PAIR: &str = "v=headroom1; algorithm=weighted; server=198.51.100.1; \
+                        server=198.51.100.2,2001:db8::2,weight=3";
+
     #[test]
     fn the_remainder_is_assigned_as_the_purchaser_says() {
-        let server =
-            |address: &str, weight| Server { addresses: vec![address.parse().unwrap()], weight };
-        let servers = vec![server("198.51.100.1", 1), server("198.51.100.2", 3)];
-        for (algorithm, expected) in
-            [(AssignAlgorithm::RoundRobin, 500_usize), (AssignAlgorithm::Weighted, 250)]
-        {
-            let servers = servers.clone();
-            let mut steering = steering(|input| {
-                input.sites[0].remainder = Remainder::Assign { algorithm, servers };
-            });
+        for (algorithm, expected) in [("round-robin", 500_usize), ("weighted", 250)] {
+            let remainder = assign(&PAIR.replace("weighted", algorithm));
+            let mut steering = steering(|input| input.sites[0].remainder = remainder);
+            let mut target = |client: usize| {
+                let client = format!("10.{}.{}.0/24", client / 256, client % 256);
+                let answer = ask(&mut steering, "shop", &client, 0);
+                assert_eq!(answer.target, ask(&mut steering, "shop", &client, 9_000).target);
+                assert!(answer.hold.is_some() && answer.server.is_some());
+                answer.target
+            };
             let first = Target::Addresses(vec!["198.51.100.1".parse().unwrap()]);
-            let count = (0..1_000)
-                .filter(|_| ask(&mut steering, "shop", "10.0.1.0/24", 0).target == first)
-                .count();
-            assert!(expected.abs_diff(count) <= 2, "{algorithm:?}: {count}");
+            let count = (0..1_000).filter(|client| target(*client) == first).count();
+            assert!(expected.abs_diff(count) <= 5, "{algorithm}: {count}");
         }
+    }
+
+    #[test]
+    fn a_server_that_goes_down_is_left_at_once_and_come_back_to() {
+        let remainder = assign(&PAIR.replace("weighted", "ordered"));
+        let mut steering = steering(|input| input.sites[0].remainder = remainder);
+        let shop = "shop".parse().unwrap();
+        let mut at = |down: &[&str]| {
+            let down = down.iter().map(|address| address.parse().unwrap()).collect();
+            steering.assignments_mut().states_mut(&shop).set_down(down);
+            ask(&mut steering, "shop", "10.0.1.0/24", 0).server
+        };
+        assert_eq!([at(&[]), at(&["198.51.100.1"]), at(&[])], [Some(0), Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn what_a_name_server_provides_is_in_force_until_it_provides_something_else() {
+        let host = "www.shop.example".parse().unwrap();
+        let mut steering =
+            steering(|input| input.sites[0].remainder = Remainder::AssignByDns { host });
+        let shop: SiteId = "shop".parse().unwrap();
+        let mut asked = |provided: Option<&str>| {
+            if let Some(text) = provided {
+                steering.assignments_mut().provide(shop.clone(), text.parse().unwrap());
+            }
+            let answer = ask(&mut steering, "shop", "10.0.1.0/24", 0);
+            assert_eq!((answer.hold, answer.server), (None, None), "it is not in the plan");
+            answer.target
+        };
+        assert_eq!(asked(None), Target::Name("origin.shop.example".parse().unwrap()));
+        let one = "v=headroom1; algorithm=ordered; server=198.51.100.7";
+        let seven = Target::Addresses(vec!["198.51.100.7".parse().unwrap()]);
+        assert_eq!(asked(Some(one)), seven);
+        assert_eq!(asked(None), seven);
+        assert_ne!(asked(Some(&one.replace('7', "8"))), seven);
+    }
+
+    #[test]
+    fn what_is_repeated_is_what_would_be_answered() {
+        let mut steering = steering(|_| {});
+        for millis in (80_000..205_000).step_by(93) {
+            let answer = ask(&mut steering, "shop", "10.0.1.0/24", millis);
+            let hold = answer.hold.expect("its remainder takes no turns");
+            let now = Timestamp::from_millis(millis);
+            assert_eq!(hold.ttl(now), Some(answer.ttl), "{millis}");
+            assert!(hold.until.since(now) <= limits::HOLD_MAX && hold.ttl(hold.until).is_none());
+            let later = Timestamp::from_millis(millis + 700);
+            let same = ask(&mut steering, "shop", "10.0.1.0/24", millis + 700);
+            if same.target == answer.target {
+                assert_eq!(hold.ttl(later), Some(same.ttl), "{millis}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_another_the_next_time_is_not_repeated() {
+        let remainder = Remainder::ReturnRecords;
+        let mut steering = steering(|input| input.sites[0].remainder = remainder);
+        assert_eq!(ask(&mut steering, "shop", "10.0.1.0/24", 50_000).hold, None);
+        let leased = ask(&mut steering, "shop", "10.0.1.0/24", 150_000);
+        assert!(matches!(leased.target, Target::Edge(_)) && leased.hold.is_some());
+    }
+
+    #[test]
+    fn a_lease_covers_what_is_repeated() {
+        let mut steering = steering(|_| {});
+        let answer = ask(&mut steering, "shop", "10.0.1.0/24", 110_000);
+        let last = answer.hold.unwrap().until.before(Duration::from_millis(1));
+        let ttl = answer.hold.unwrap().ttl(last).unwrap();
+        let place = ("shop".parse().unwrap(), "east".parse().unwrap());
+        steering.ledgers.get_mut(&place).unwrap().learn(&LeaseBudget::default(), last.after(ttl));
+        assert_eq!(steering.ledgers[&place].count(), 1);
     }
 
     #[test]
@@ -325,6 +496,49 @@ mod tests {
         assert!(steering.renew(budgets(5), Timestamp::EPOCH));
         assert!(!steering.renew(budgets(5), Timestamp::EPOCH));
         assert!(!steering.renew(budgets(4), Timestamp::EPOCH));
+    }
+
+    /// 20,000 clients that bring one request a second each, asked about 50 times, when 30 % of their
+    /// load is purchased.
+    #[test]
+    fn of_a_million_questions_the_purchased_part_goes_to_the_edges_and_nobody_moves() {
+        let mut steering = steering(|input| {
+            input.entitlements = vec![testing::entitlement("shop", "east", 1, 100, 900, 6_000)];
+        });
+        let place: SiteRegion = ("shop".parse().unwrap(), "east".parse().unwrap());
+        let clients: Vec<IpNet> = (0..20_000_u32)
+            .map(|number| format!("10.{}.{}.0/24", number / 256, number % 256).parse().unwrap())
+            .collect();
+        let mut round = |number: u64| {
+            let now = Timestamp::from_seconds(100 + number * 10);
+            let targets: Vec<_> = clients
+                .iter()
+                .map(|client| steering.answer(&place.0, *client, now).unwrap().target)
+                .collect();
+            let at_edges = |(client, target): (&IpNet, &Target)| {
+                matches!(target, Target::Edge(_))
+                    .then_some((*client, RequestRate::from_requests_per_second(1)))
+            };
+            let brought = clients.iter().zip(&targets).filter_map(at_edges).collect();
+            let budget = LeaseBudget { measured_second: now, brought, ..LeaseBudget::default() };
+            let budgets = Budgets {
+                sequence: number + 1,
+                generation: headroom_units::Generation::new(1),
+                issued_at: now,
+                expires_at: now.after(SECOND),
+                leases: [(place.clone(), budget)].into(),
+                shares: BTreeMap::new(),
+            };
+            assert!(steering.renew(budgets, now.after(SECOND)));
+            targets
+        };
+        (0..8).for_each(|number| drop(round(number)));
+        let first = round(8);
+        for number in 9..58 {
+            assert_eq!(round(number), first, "round {number}");
+        }
+        let at_edges = first.iter().filter(|target| matches!(target, Target::Edge(_))).count();
+        assert!(at_edges.abs_diff(6_000) <= 20, "0.1 point of 20,000: {at_edges}");
     }
 
     #[test]

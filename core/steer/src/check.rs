@@ -8,7 +8,7 @@ use std::{
 
 use headroom_units::{HostName, SiteId};
 
-use crate::{Owner, Plan, Remainder, Site, limits};
+use crate::{Assignment, Owner, Plan, Remainder, Site, is_too_fine, limits};
 
 /// How bad a note is. A plan with an error is not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +104,10 @@ fn check_regions(plan: &Plan, notes: &mut Notes) {
             }
         }
         for prefix in &region.client_prefixes {
+            if is_too_fine(*prefix) {
+                // No error: what was once in force must not stop a start from the plan file.
+                notes.warning(&about, format!("{prefix} is finer than clients are told apart"));
+            }
             if let Some(other) = prefixes.insert(prefix.trunc(), id) {
                 notes.error(&about, format!("{prefix} is also claimed by region {other}"));
             }
@@ -161,13 +165,25 @@ fn check_site(plan: &Plan, id: &SiteId, site: &Site, notes: &mut Notes) {
         Remainder::ReturnAddresses(addresses) => {
             check_families(plan, &about, addresses, notes);
         }
-        Remainder::Assign { servers, .. } => {
-            if servers.is_empty() || servers.len() > limits::SERVERS_PER_SITE_MAX {
-                notes.error(&about, format!("{} servers to assign to", servers.len()));
-            }
-            for server in servers {
-                check_families(plan, &about, &server.addresses, notes);
-            }
+        // The zones are the name servers' matter: no plan holds them.
+        Remainder::ReturnRecords => {}
+        Remainder::Assign(assignment) => check_assignment(plan, &about, assignment, notes),
+        // What it provides is the name servers' matter, and whether the host is proved too.
+        Remainder::AssignByDns { .. } => {}
+    }
+}
+
+fn check_assignment(plan: &Plan, about: &str, assignment: &Assignment, notes: &mut Notes) {
+    if let Some(excess) = assignment.excess() {
+        notes.error(about, excess);
+    }
+    for server in &assignment.servers {
+        check_families(plan, about, &server.addresses, notes);
+        // No error: a region that the operator takes away must not stop everyone's plan.
+        if let Some(region) = &server.region
+            && !plan.regions.contains_key(region)
+        {
+            notes.warning(about, format!("a server is in unknown region {region}"));
         }
     }
 }
@@ -269,6 +285,23 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_that_tell_no_clients_apart_are_told() {
+        check_input(
+            |input| {
+                let regions = input.fleet.regions.values_mut();
+                let prefixes = regions.flat_map(|region| &mut region.client_prefixes);
+                prefixes.for_each(|prefix| {
+                    *prefix = ipnet::IpNet::new(prefix.addr(), 25).unwrap().trunc();
+                });
+            },
+            &[
+                "warning: region east: 10.0.0.0/25 is finer than clients are told apart",
+                "warning: region west: 10.128.0.0/25 is finer than clients are told apart",
+            ],
+        );
+    }
+
+    #[test]
     fn both_answers_have_one_record_type() {
         check_input(
             |input| {
@@ -277,5 +310,27 @@ mod tests {
             },
             &["warning: site shop: edges and remainder do not have the same address families"],
         );
+    }
+
+    #[test]
+    fn the_servers_of_an_assignment_are_looked_at() {
+        let check = |text: &str, expected: &[&str]| {
+            check_input(
+                |input| {
+                    input.sites[0].remainder = Remainder::Assign(Assignment {
+                        servers: text.split(' ').map(|server| server.parse().unwrap()).collect(),
+                        algorithm: crate::AssignAlgorithm::Region,
+                        check: None,
+                    });
+                },
+                expected,
+            );
+        };
+        check("192.0.2.1,region=east 192.0.2.2", &[]);
+        check(
+            "192.0.2.1,region=north",
+            &["warning: site shop: a server is in unknown region north"],
+        );
+        check("192.0.2.1 192.0.2.1", &["error: site shop: 192.0.2.1 stands there twice"]);
     }
 }

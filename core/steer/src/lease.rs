@@ -7,7 +7,7 @@
 //! the load. The choice is sticky: a client that holds a lease keeps its edge.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -19,8 +19,13 @@ use crate::{LeaseBudget, limits};
 /// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
 /// happen because demand is larger than that.
 const STRANGER_WEIGHT: u64 = 2;
-/// A learned weight follows a new measurement by at least one part in this many.
-const LEARNING_PARTS: u64 = 6;
+/// A weight is learned from this much time under a lease, the newest of it.
+const LEARNED_FROM: Duration = Duration::from_secs(6);
+/// With less time than this under a lease, a client is still a stranger.
+const KNOWN_AFTER: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
+/// What was measured before this is not learned from: budgets come each second.
+const LEASES_REMEMBERED: Duration = Duration::from_secs(6);
 
 /// Leases, learned weights and the clients of one site in one region. All loads are in thousandths
 /// of a request per second.
@@ -28,8 +33,14 @@ const LEARNING_PARTS: u64 = 6;
 pub struct Ledger {
     leases: BTreeMap<IpNet, Lease>,
     expiries: BTreeSet<(Timestamp, IpNet)>,
+    /// Who had a lease that ended lately: what it brought is still to be told.
+    ended: VecDeque<(Timestamp, IpNet)>,
+    /// The newest second that was learned from.
+    learned: Timestamp,
     by_edge: BTreeMap<EdgeId, u64>,
     leased: u64,
+    /// The part of it whose clients were not refused since.
+    standing: u64,
     /// Load that no live lease accounts for, such as that of resolvers that stretch the TTL.
     overhang: u64,
     clients: BTreeMap<IpNet, Client>,
@@ -42,14 +53,26 @@ struct Lease {
     weight: u64,
     since: Timestamp,
     until: Timestamp,
+    /// When its client asked again and was sent to the remainder: it only runs out since.
+    refused: Option<Timestamp>,
+}
+
+/// From when until when a client was sent to an edge.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    since: Timestamp,
+    until: Timestamp,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Client {
     edge: Option<EdgeId>,
-    lease_ended: Timestamp,
-    weight: u64,
-    measurements: u64,
+    /// Its leases before the present one, the last first.
+    earlier: [Span; 3],
+    /// Thousandths of requests brought,
+    brought: u64,
+    /// in this many milliseconds under leases.
+    covered: u64,
     census: u64,
 }
 
@@ -84,7 +107,9 @@ impl Ledger {
         }
     }
 
-    /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`.
+    /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`. Who holds a lease keeps
+    /// it if it fits beside those that stand; a newcomer has to fit beside all that have not run
+    /// out. So when there is too much, only as many are refused as it takes.
     pub fn lease(
         &mut self,
         client: IpNet,
@@ -95,35 +120,38 @@ impl Ledger {
     ) -> Option<EdgeId> {
         self.expire(now);
         let weight = self.weight(client, budget);
-        let held = self.leases.get(&client).map_or(0, |lease| lease.weight);
+        let others = match self.leases.get(&client) {
+            Some(lease) if lease.refused.is_some() => self.leased - lease.weight,
+            Some(lease) => self.standing - lease.weight,
+            None => self.leased,
+        };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        if self.leased - held + weight > room {
+        if others + weight > room {
+            self.refuse(client, now);
             return None;
         }
         let edge = self.edge_for(client, weight, edges)?;
-        let since = self.remove(client).map_or(now, |lease| lease.since);
+        let since = match self.remove(client) {
+            Some(lease) if lease.refused.is_none() => lease.since,
+            Some(lease) => {
+                self.remember(client, lease.span());
+                now
+            }
+            None => now,
+        };
         let until = now.after(ttl);
-        self.insert(client, Lease { edge: edge.clone(), weight, since, until });
+        self.insert(client, Lease { edge: edge.clone(), weight, since, until, refused: None });
         Some(edge)
     }
 
     /// Takes in what each client prefix brought to the edges in one second, and corrects the
-    /// weights of those that held a lease throughout it.
+    /// weights of those that held a lease in a part of it.
     pub fn learn(&mut self, budget: &LeaseBudget, now: Timestamp) {
         self.expire(now);
         let second = budget.measured_second;
-        let brought = |client: &IpNet| {
-            budget.brought.get(client).map_or(0, |rate| rate.millirequests_per_second())
-        };
-        let held: Vec<IpNet> = self
-            .leases
-            .iter()
-            .filter(|(_, lease)| lease.since <= second)
-            .map(|(client, _)| *client)
-            .collect();
-        for client in &held {
-            let weight = self.clients.entry(*client).or_default().measured(brought(client));
-            self.reweigh(*client, weight);
+        if second > self.learned {
+            self.learned = second;
+            self.measure(budget);
         }
         let unattributed: u64 = budget
             .brought
@@ -131,7 +159,7 @@ impl Ledger {
             .filter(|(client, _)| !self.held_in(client, second))
             .map(|(_, rate)| rate.millirequests_per_second())
             .sum();
-        self.attribute(unattributed, &held);
+        self.attribute(unattributed, second);
     }
 
     /// The load leased out and not expired.
@@ -146,13 +174,40 @@ impl Ledger {
         self.leases.len()
     }
 
+    /// Adds the second's requests, and the time under a lease in it, to what is known of each
+    /// client. A light client is seen whole too: what it brings comes with its lease.
+    fn measure(&mut self, budget: &LeaseBudget) {
+        let second = budget.measured_second;
+        let mut held: Vec<IpNet> = self.ended.iter().map(|(_, client)| *client).collect();
+        held.extend(self.leases.keys());
+        held.sort_unstable();
+        held.dedup();
+        for client in held {
+            let Some(known) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            let live = self.leases.get(&client).map(Lease::span);
+            let covered = known.earlier.iter().chain(&live).map(|span| span.within(second)).sum();
+            if covered == 0 {
+                continue;
+            }
+            let brought = budget.brought.get(&client).map_or(0, |r| r.millirequests_per_second());
+            known.measured(brought, covered);
+            if let Some(weight) = known.weight() {
+                self.reweigh(client, weight);
+            }
+        }
+    }
+
     /// Load from prefixes without a lease belongs to leases whose own prefix stays silent: those
     /// of resolvers that stand elsewhere than their users. Without such leases it is overhang.
-    fn attribute(&mut self, unattributed: u64, held: &[IpNet]) {
-        let silent: Vec<IpNet> = held
+    fn attribute(&mut self, unattributed: u64, second: Timestamp) {
+        let is_silent = |client: &IpNet| self.clients.get(client).is_some_and(Client::is_silent);
+        let silent: Vec<IpNet> = self
+            .leases
             .iter()
-            .copied()
-            .filter(|client| self.clients.get(client).is_some_and(Client::is_silent))
+            .filter(|(client, lease)| lease.since <= second && is_silent(client))
+            .map(|(client, _)| *client)
             .collect();
         self.overhang = if silent.is_empty() { unattributed } else { 0 };
         let each = unattributed.checked_div(u64::try_from(silent.len()).unwrap_or(u64::MAX));
@@ -163,14 +218,15 @@ impl Ledger {
 
     /// True if a lease of `client` covered a part of `second` or is live now.
     fn held_in(&self, client: &IpNet, second: Timestamp) -> bool {
-        let ended = self.clients.get(client).map(|known| known.lease_ended);
+        let ended = self.clients.get(client).map(|known| known.earlier[0].until);
         self.leases.contains_key(client) || ended.is_some_and(|ended| ended > second)
     }
 
     fn weight(&self, client: IpNet, budget: RequestRate) -> u64 {
-        match self.clients.get(&client) {
-            Some(known) if known.measurements > 0 && known.weight > 0 => known.weight,
-            Some(known) if known.is_silent() => {
+        let known = self.clients.get(&client);
+        match known.and_then(Client::weight) {
+            Some(weight) if weight > 0 => weight,
+            _ if known.is_some_and(Client::is_silent) => {
                 self.leases.get(&client).map_or(0, |lease| lease.weight)
             }
             _ => {
@@ -202,15 +258,34 @@ impl Ledger {
             if until > now {
                 break;
             }
-            self.remove(client);
-            if let Some(known) = self.clients.get_mut(&client) {
-                known.lease_ended = until;
+            if let Some(lease) = self.remove(client) {
+                self.remember(client, lease.span());
+                self.ended.push_back((until, client));
             }
+        }
+        while self.ended.front().is_some_and(|(ended, _)| ended.after(LEASES_REMEMBERED) <= now) {
+            self.ended.pop_front();
+        }
+    }
+
+    /// Notes a lease that is over.
+    fn remember(&mut self, client: IpNet, span: Span) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.earlier.rotate_right(1);
+            known.earlier[0] = span;
+        }
+    }
+
+    fn refuse(&mut self, client: IpNet, now: Timestamp) {
+        if let Some(lease) = self.leases.get_mut(&client).filter(|lease| lease.refused.is_none()) {
+            lease.refused = Some(now);
+            self.standing -= lease.weight;
         }
     }
 
     fn insert(&mut self, client: IpNet, lease: Lease) {
         self.leased += lease.weight;
+        self.standing += if lease.refused.is_some() { 0 } else { lease.weight };
         *self.by_edge.entry(lease.edge.clone()).or_default() += lease.weight;
         self.expiries.insert((lease.until, client));
         if let Some(known) = self.clients.get_mut(&client) {
@@ -222,6 +297,7 @@ impl Ledger {
     fn remove(&mut self, client: IpNet) -> Option<Lease> {
         let lease = self.leases.remove(&client)?;
         self.leased -= lease.weight;
+        self.standing -= if lease.refused.is_some() { 0 } else { lease.weight };
         if let Some(load) = self.by_edge.get_mut(&lease.edge) {
             *load -= lease.weight;
         }
@@ -236,19 +312,43 @@ impl Ledger {
     }
 }
 
+impl Lease {
+    fn span(&self) -> Span {
+        Span { since: self.since, until: self.refused.unwrap_or(self.until) }
+    }
+}
+
+impl Span {
+    /// Milliseconds of it in the second that begins at `second`.
+    fn within(&self, second: Timestamp) -> u64 {
+        let (since, until) = (self.since.max(second), self.until.min(second.after(SECOND)));
+        millis(until.since(since))
+    }
+}
+
 impl Client {
-    /// The weight after one more measurement: the mean of the first few, then a moving average.
-    fn measured(&mut self, brought: u64) -> u64 {
-        self.measurements += 1;
-        let parts = self.measurements.min(LEARNING_PARTS);
-        self.weight = (self.weight * (parts - 1) + brought) / parts;
-        self.weight
+    /// Takes in what was brought in so many milliseconds under a lease. What is older than
+    /// [`LEARNED_FROM`] fades.
+    fn measured(&mut self, brought: u64, covered: u64) {
+        let kept = millis(LEARNED_FROM).saturating_sub(covered).min(self.covered);
+        self.brought = self.brought * kept / self.covered.max(1) + brought;
+        self.covered = kept + covered;
     }
 
-    /// It was measured more than once and brought nothing from its own prefix.
-    fn is_silent(&self) -> bool {
-        self.measurements > 1 && self.weight == 0
+    /// Thousandths of a request per second under a lease, if it was seen for long enough.
+    fn weight(&self) -> Option<u64> {
+        let known = self.covered >= millis(KNOWN_AFTER);
+        known.then(|| self.brought * 1_000 / self.covered)
     }
+
+    /// It was seen for two seconds and more and brought nothing from its own prefix.
+    fn is_silent(&self) -> bool {
+        self.covered >= 2 * millis(KNOWN_AFTER) && self.weight() == Some(0)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -344,6 +444,51 @@ mod tests {
     }
 
     #[test]
+    fn when_there_is_too_much_no_more_are_refused_than_it_takes() {
+        let mut ledger = crowd(10);
+        let strangers = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
+        assert_eq!(strangers, 5);
+        learn(&mut ledger, 2, &[(0, 30), (1, 30), (2, 30), (3, 30), (4, 30)]);
+        let kept: Vec<_> = (0..10).filter(|n| lease(&mut ledger, *n, 100, 11).is_some()).collect();
+        assert_eq!(
+            kept,
+            [2, 3, 4],
+            "150 became 90, and no stranger of 20 fits beside what runs out"
+        );
+        assert_eq!(ledger.leased(), rate(150), "what was refused has not run out");
+        learn(&mut ledger, 21, &[(2, 30), (3, 30), (4, 30)]);
+        assert_eq!(ledger.leased(), rate(90));
+    }
+
+    #[test]
+    fn a_light_client_is_learned_from_leases_that_hold_no_whole_second() {
+        let mut ledger = crowd(10);
+        let edges = edges();
+        for visit in 0..3 {
+            let now = Timestamp::from_millis(10_500 + visit * 4_000);
+            let ttl = Duration::from_secs(1);
+            let leased = ledger.lease(client(1), rate(100), &edges.each_ref(), ttl, now);
+            assert!(leased.is_some());
+            assert_eq!(ledger.leased(), rate(if visit == 0 { 20 } else { 2 }), "visit {visit}");
+            for second in now.seconds()..now.seconds() + 4 {
+                let brought = if second < now.seconds() + 2 { 1 } else { 0 };
+                learn(&mut ledger, second, &[(1, brought)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_twice_is_learned_once() {
+        let mut ledger = crowd(10);
+        lease(&mut ledger, 1, 100, 0);
+        learn(&mut ledger, 1, &[(1, 10)]);
+        for _ in 0..5 {
+            learn(&mut ledger, 1, &[(1, 90)]);
+        }
+        assert_eq!(ledger.leased(), rate(10));
+    }
+
+    #[test]
     fn leases_end_with_their_ttl() {
         let mut ledger = Ledger::default();
         lease(&mut ledger, 1, 100, 0);
@@ -396,11 +541,14 @@ mod tests {
             for (number, wait, budget, load) in steps {
                 now += wait;
                 if lease(&mut ledger, number, budget, now).is_some() {
-                    prop_assert!(ledger.leased() <= rate(budget));
+                    let standing = RequestRate::from_millirequests_per_second(ledger.standing);
+                    prop_assert!(standing <= rate(budget));
                 }
                 learn(&mut ledger, now.saturating_sub(1), &[(number, load)]);
                 let sum: u64 = ledger.leases.values().map(|lease| lease.weight).sum();
                 prop_assert_eq!(ledger.leased, sum);
+                let standing = ledger.leases.values().filter(|lease| lease.refused.is_none());
+                prop_assert_eq!(ledger.standing, standing.map(|lease| lease.weight).sum::<u64>());
                 prop_assert_eq!(ledger.by_edge.values().sum::<u64>(), sum);
                 prop_assert_eq!(ledger.expiries.len(), ledger.leases.len());
             }

@@ -14,6 +14,7 @@
 //! source. The name server, the edge, the exchange and the simulator run this same code.
 
 mod answer;
+mod assign;
 mod bucket;
 mod budget;
 mod check;
@@ -24,11 +25,16 @@ pub mod limits;
 mod plan;
 mod planner;
 mod prefix;
+mod prefix_map;
 mod purge;
 mod rules;
 mod share;
 
-pub use answer::{Answer, Steering, SteeringReport, Target};
+pub use answer::{Answer, Hold, Steering, SteeringReport, Target};
+pub use assign::{
+    ASSIGNMENT_MARK, AssignAlgorithm, Assignment, Assignments, CheckedHealth, Server, ServerCheck,
+    ServerReport, ServerStates, provided,
+};
 pub use bucket::{Allowance, Bucket};
 pub use budget::{Budgets, LeaseBudget};
 pub use check::{Note, Severity, check};
@@ -36,10 +42,10 @@ pub use control::{ContractMeter, ControlConfig, Controller, EdgeReport};
 pub use gate::{Egress, Gate, Refusal};
 pub use lease::Ledger;
 pub use plan::{
-    AssignAlgorithm, Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder,
-    Server, Site, SiteRegion,
+    Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRegion,
 };
 pub use planner::{Fleet, PlanInput, SiteInput, plan};
-pub use prefix::{PrefixMap, client_prefix};
+pub use prefix::{client_prefix, is_too_fine};
+pub use prefix_map::{ClientRegion, ClientRegions, Match, PrefixMap, PrefixMapError};
 pub use purge::{Purge, PurgeScope, fold};
 pub use rules::SiteRules;

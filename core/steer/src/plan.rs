@@ -11,7 +11,7 @@ use headroom_units::{
 };
 use ipnet::IpNet;
 
-use crate::{Purge, SiteRules};
+use crate::{Assignment, Purge, SiteRules};
 
 /// One site in one region: what leases, budgets and the fraction are kept for.
 pub type SiteRegion = (SiteId, RegionId);
@@ -103,31 +103,17 @@ pub enum Remainder {
     ReturnName(HostName),
     /// `return`: the purchaser's own address records.
     ReturnAddresses(Vec<IpAddr>),
+    /// `return`: the address records that the host itself has in the purchaser's zone, which our
+    /// name servers hold, or ask the purchaser's for.
+    ReturnRecords,
     /// `assign`: one of the purchaser's servers, by its algorithm.
-    Assign {
-        /// How one is chosen.
-        algorithm: AssignAlgorithm,
-        /// What is chosen from.
-        servers: Vec<Server>,
+    Assign(Assignment),
+    /// `assign`, as the purchaser's name server says in the TXT record `_headroom-assign.<host>`.
+    /// Until it has said so, the addresses of the fallback's host.
+    AssignByDns {
+        /// A host name of the site; what is not proved provides nothing.
+        host: HostName,
     },
-}
-
-/// The named assignment algorithms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AssignAlgorithm {
-    /// Each server in turn.
-    RoundRobin,
-    /// In proportion to the servers' weights, evenly spread.
-    Weighted,
-}
-
-/// One of the purchaser's own servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// Where it serves visitors.
-    pub addresses: Vec<IpAddr>,
-    /// Its part relative to the others; ignored by round robin.
-    pub weight: u32,
 }
 
 /// What an edge does with a request over the share.
@@ -186,6 +172,15 @@ impl Plan {
         let edges = self.regions.get(region).map(|region| &region.edges);
         let any_healthy = edges.is_some_and(|edges| edges.values().any(|edge| edge.healthy));
         edges.into_iter().flatten().filter(move |(_, edge)| edge.healthy || !any_healthy)
+    }
+
+    /// The network's own addresses: those of all edges and name servers, each in its plain form, so
+    /// that an IPv4 address counts as such however it was written.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let edges = self.regions.values().flat_map(|region| region.edges.values());
+        let edges = edges.flat_map(|edge| &edge.addresses);
+        let name_servers = self.name_servers.values().flat_map(|server| &server.addresses);
+        edges.chain(name_servers).map(IpAddr::to_canonical)
     }
 
     /// The region of an edge.

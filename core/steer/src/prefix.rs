@@ -1,11 +1,10 @@
-//! Which client is meant, and which region it belongs to.
+//! Which client is meant.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
-use headroom_units::RegionId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{Plan, limits};
+use crate::limits;
 
 /// The client prefix that leases and weights are kept for: `address` cut to `length` bits, and
 /// never finer than [`limits::CLIENT_PREFIX_V4`] or [`limits::CLIENT_PREFIX_V6`].
@@ -24,37 +23,18 @@ pub fn client_prefix(address: IpAddr, length: u8) -> IpNet {
     net.trunc()
 }
 
-/// Longest-prefix match from clients to regions.
-#[derive(Debug, Clone)]
-pub struct PrefixMap {
-    regions: BTreeMap<IpNet, RegionId>,
-    default: RegionId,
+/// True if `prefix` tells clients apart that are one client here: it is finer than
+/// [`limits::CLIENT_PREFIX_V4`] or [`limits::CLIENT_PREFIX_V6`].
+#[must_use]
+pub fn is_too_fine(prefix: IpNet) -> bool {
+    prefix.prefix_len() > finest(prefix)
 }
 
-impl PrefixMap {
-    /// The map of a plan. Where two regions claim the same prefix, the first by name has it.
-    #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        let mut regions = BTreeMap::new();
-        for (id, region) in &plan.regions {
-            for prefix in &region.client_prefixes {
-                regions.entry(prefix.trunc()).or_insert_with(|| id.clone());
-            }
-        }
-        Self { regions, default: plan.default_region.clone() }
-    }
-
-    /// The region of a client prefix: the longest match, else the default.
-    #[must_use]
-    pub fn region(&self, client: IpNet) -> &RegionId {
-        let mut candidate = Some(client.trunc());
-        while let Some(net) = candidate {
-            if let Some(region) = self.regions.get(&net) {
-                return region;
-            }
-            candidate = net.supernet();
-        }
-        &self.default
+/// How many bits of an address of the same family tell clients apart.
+pub(crate) const fn finest(prefix: IpNet) -> u8 {
+    match prefix {
+        IpNet::V4(_) => limits::CLIENT_PREFIX_V4,
+        IpNet::V6(_) => limits::CLIENT_PREFIX_V6,
     }
 }
 
@@ -72,20 +52,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_wins() {
-        let region = |name: &str| name.parse::<RegionId>().unwrap();
-        let map = PrefixMap {
-            regions: [
-                ("10.0.0.0/8".parse().unwrap(), region("wide")),
-                ("10.1.0.0/16".parse().unwrap(), region("narrow")),
-            ]
-            .into(),
-            default: region("default"),
-        };
-        let of = |net: &str| map.region(net.parse().unwrap()).as_str().to_owned();
-        assert_eq!(of("10.1.2.0/24"), "narrow");
-        assert_eq!(of("10.2.2.0/24"), "wide");
-        assert_eq!(of("10.0.0.0/7"), "default");
-        assert_eq!(of("2001:db8::/56"), "default");
+    fn a_prefix_within_a_client_is_too_fine() {
+        let is_fine = |prefix: &str| is_too_fine(prefix.parse().unwrap());
+        assert!(!is_fine("192.0.2.0/24") && is_fine("192.0.2.0/25"));
+        assert!(!is_fine("2001:db8::/56") && is_fine("2001:db8::/57"));
     }
 }

@@ -8,18 +8,19 @@ use std::{
     process::ExitCode,
 };
 
+use headroom_prefixmap::PrefixFile;
 use headroom_units::Units;
 use serde_json::json;
 
 use super::{WRONG_INPUT, table::Table};
-use crate::config::{Config, ConfigErrors, write_duration};
+use crate::config::{Config, ConfigErrors, Mistake, write_duration};
 
 pub(super) const EXAMPLES: &str = "Examples:
   headroom check-config config/headroom.toml
   headroom check-config headroom.toml --json
 
-Exits with 2 if there is a mistake. Certificates that are not there, expired, not valid yet or held
-twice are warnings.";
+Exits with 2 if there is a mistake, in the prefix map too. Certificates that are not there, expired,
+not valid yet or held twice are warnings, and so are zones that are to be signed and have no key.";
 
 /// What `check-config` is told.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    match Config::load(&args.file) {
+    match Config::load(&args.file).and_then(|config| check_prefix_map(config, &args.file)) {
         Ok(config) => {
             let warnings = warnings(&config);
             let text =
@@ -42,6 +43,20 @@ pub(super) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Resul
             Ok(ExitCode::from(WRONG_INPUT))
         }
         Err(errors) => Err(errors.into()),
+    }
+}
+
+/// All name servers read the same file.
+fn check_prefix_map(config: Config, file: &Path) -> Result<Config, ConfigErrors> {
+    let map = config.dns.first().and_then(|server| server.prefix_map.as_ref());
+    match map.map(PrefixFile::load).transpose() {
+        Ok(_) => Ok(config),
+        Err(error) => {
+            let key = "dns.prefix_map".to_owned();
+            let reason = error.to_string();
+            let mistake = Mistake { line: None, key, value: None, reason, accepted: None };
+            Err(ConfigErrors { file: Some(file.to_owned()), mistakes: vec![mistake] })
+        }
     }
 }
 
@@ -62,7 +77,7 @@ fn mistakes_json(errors: &ConfigErrors) -> String {
     format!("{:#}\n", json!({ "valid": false, "mistakes": mistakes }))
 }
 
-/// What is right as a configuration and may still not work: of the certificates.
+/// What is right as a configuration and may still not work: of certificates and keys.
 fn warnings(config: &Config) -> Vec<String> {
     let edges = config.edges.iter();
     let folders: BTreeSet<&Path> =
@@ -73,7 +88,7 @@ fn warnings(config: &Config) -> Vec<String> {
         let told = |text: String| format!("edge.certificates: {}: {text}", folder.display());
         found.into_iter().map(told).collect::<Vec<_>>()
     };
-    folders.into_iter().flat_map(of).collect()
+    folders.into_iter().flat_map(of).chain(super::dnssec::warnings(config)).collect()
 }
 
 fn summary_json(config: &Config, warnings: &[String]) -> String {

@@ -9,10 +9,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use headroom_steer::{Plan, Severity, check};
+use headroom_steer::{AssignAlgorithm, Plan, Server, Severity, check};
 use headroom_wire::{
-    AlgorithmDocument, OverShareDocument, PlanDocument, QueryRuleDocument, RemainderDocument,
-    SiteRulesDocument,
+    OverShareDocument, PlanDocument, QueryRuleDocument, RemainderDocument, SiteRulesDocument,
 };
 
 use super::{
@@ -31,6 +30,9 @@ pub enum Command {
 
 Exits with 1 if the plan fails its check.")]
     Show(ShowArgs),
+    /// Show which region a client belongs to, and what says so
+    #[command(after_help = super::place::EXAMPLES)]
+    Where(super::place::Args),
 }
 
 /// What `plan show` is told.
@@ -50,11 +52,17 @@ pub(super) fn run(args: &ShowArgs, context: &mut Context<'_>) -> anyhow::Result<
 }
 
 fn show_file(path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let (document, text) = read_file(path)?;
+    print(document, &text, json, out)
+}
+
+/// The plan in a file, and its text.
+pub(super) fn read_file(path: &Path) -> anyhow::Result<(PlanDocument, String)> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the plan file {}", path.display()))?;
     let document =
         serde_json::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))?;
-    print(document, &text, json, out)
+    Ok((document, text))
 }
 
 fn print(
@@ -157,14 +165,19 @@ pub(super) fn remainder(policy: &RemainderDocument) -> String {
         RemainderDocument::ReturnAddresses { addresses } => {
             format!("return to {}", joined(addresses))
         }
-        RemainderDocument::Assign { algorithm, servers } => {
-            let weighted = *algorithm == AlgorithmDocument::Weighted;
-            let servers = servers.iter().map(|server| {
-                let addresses = joined(&server.addresses);
-                if weighted { format!("{addresses}={}", server.weight) } else { addresses }
-            });
-            let name = if weighted { "weighted" } else { "round robin" };
-            format!("assign {name} {}", joined(servers))
+        RemainderDocument::ReturnRecords => "return to the zone's records".to_owned(),
+        RemainderDocument::Assign { algorithm, servers, check } => {
+            let mut text = format!("assign {}", AssignAlgorithm::from(*algorithm));
+            for server in servers {
+                let _ = write!(text, " {}", Server::from(server.clone()));
+            }
+            if let Some(check) = check {
+                let _ = write!(text, " checked by {}", check.0);
+            }
+            text
+        }
+        RemainderDocument::AssignByDns { host } => {
+            format!("assign as _headroom-assign.{} says", host.0)
         }
     }
 }

@@ -15,6 +15,8 @@ pub(super) const ALL_EXAMPLES: &str = "Examples:
   HEADROOM_LOG=debug headroom all --config headroom.toml --log-format json
 
 The API's token for the operator is written to operator.token in exchange.data_dir.
+With --take-over, a process that runs hands the sockets of its edges and name servers over and ends:
+no connection is refused, no query is lost. Its API is away until it has ended.
 Ctrl-C or SIGTERM stops all roles and lets them finish; a second one ends them at once.";
 
 pub(super) const EXCHANGE_EXAMPLES: &str = "Examples:
@@ -37,16 +39,19 @@ refused.";
 pub(super) const DNS_EXAMPLES: &str = "Examples:
   headroom dns --config config/headroom.toml --id ns1
   headroom dns --config config/headroom.toml --id ns1 --plan plan.json
+  headroom dns --config config/headroom.toml --id ns1 --take-over
 
 Alone, a name server answers from its plan file. Without a broker it gets no budgets, so it leases
-its even part of what was bought; the edges hold the limit.";
+its even part of what was bought; the edges hold the limit.
+
+With --take-over, a name server that is running hands its sockets over and ends: no query is lost.";
 
 /// What `all` is told.
 #[derive(Debug, clap::Args)]
 pub struct AllArgs {
     #[command(flatten)]
     serve: ServeArgs,
-    /// Takes the edges' listeners over from the process that serves, if there is one; it ends then
+    /// Takes edges and name servers over from the process that serves, if there is one; it ends then
     #[arg(long)]
     take_over: bool,
 }
@@ -86,13 +91,15 @@ pub struct DnsArgs {
     /// The plan file, if not the one in exchange.data_dir
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Takes the sockets over from the process that serves this name server, if there is one
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub(super) fn all(args: &AllArgs, format: log::Format) -> anyhow::Result<()> {
     let mut config = Config::load(&args.serve.config)?;
-    for edge in &mut config.edges {
-        edge.running.take_over = args.take_over;
-    }
+    config.edges.iter_mut().for_each(|edge| edge.running.take_over = args.take_over);
+    config.dns.iter_mut().for_each(|server| server.running.take_over = args.take_over);
     log::init(format, "info")?;
     block_on(async {
         Box::pin(roles::start(config, &Bus::in_process())).await?.run_until_signal().await
@@ -130,6 +137,7 @@ pub(super) fn dns(args: DnsArgs, format: log::Format) -> anyhow::Result<()> {
         format!("the configuration has no name server {}; it has {}", args.id, ids.join(", "))
     })?;
     server.plan_file = args.plan.or(server.plan_file);
+    server.running.take_over = args.take_over;
     log::init(format, "info")?;
     tracing::warn!(plan = ?server.plan_file, "no broker: answering from the plan file, leasing what was bought");
     block_on(async { roles::start_dns(server, &Bus::in_process()).await?.run_until_signal().await })

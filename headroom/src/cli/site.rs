@@ -2,11 +2,11 @@
 
 use std::{fmt::Write as _, net::IpAddr, str::FromStr};
 
-use headroom_steer::{SiteRules, limits::NEGATIVE_SECONDS_MAX};
-use headroom_units::{Authority, HostName, Origin, QueryRule, SiteId};
+use headroom_steer::{self as steer, Server, ServerCheck, SiteRules, limits::NEGATIVE_SECONDS_MAX};
+use headroom_units::{Authority, HostName, Origin, ParseError, QueryRule, SiteId};
 use headroom_wire::{
-    AlgorithmDocument, NewSite, OverShareDocument, RemainderDocument, ServerDocument,
-    SiteRulesDocument, SiteView, Text,
+    AlgorithmDocument, CheckedView, NewServerReport, NewServerReports, NewSite, OverShareDocument,
+    RemainderDocument, ReportView, ServerDocument, ServersView, SiteRulesDocument, SiteView, Text,
 };
 
 use super::{
@@ -18,7 +18,13 @@ const CREATE_EXAMPLES: &str = "Examples:
   headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
       --fallback origin.shop.example
   headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
-      --fallback origin.shop.example --assign weighted --server 192.0.2.10=3 --server 192.0.2.11
+      --fallback origin.shop.example --assign weighted --server 192.0.2.10,weight=3 \\
+      --server 192.0.2.11
+  headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
+      --fallback origin.shop.example --assign ordered --check http:80/up \\
+      --server 192.0.2.10,2001:db8::10 --server 192.0.2.11,2001:db8::11
+  headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
+      --fallback origin.shop.example --assign-by-dns www.shop.example
   headroom site create shop --host www.shop.example --origin 192.0.2.10:80 \\
       --fallback origin.shop.example:8080 --return-address 192.0.2.10 --over-share pass-through
   headroom site create shop --host www.shop.example --origin https://origin.shop.example \\
@@ -26,6 +32,13 @@ const CREATE_EXAMPLES: &str = "Examples:
 
 Where mapping requests go that the edges do not take (the remainder policy) is the fallback's host
 unless said otherwise. Then prove control of the host names: headroom site show shop.";
+
+const REPORT_EXAMPLES: &str = "Examples:
+  headroom site report shop --server 192.0.2.10=up,40% --server 192.0.2.11=down
+  headroom site report shop --server 192.0.2.10=up,75% --expires 60
+
+A report counts until it expires or the server is reported of again; servers that are not named keep
+what was reported of them.";
 
 /// What can be asked of sites.
 #[derive(Debug, clap::Subcommand)]
@@ -42,6 +55,15 @@ pub enum Command {
         /// Which site
         id: SiteId,
     },
+    /// Show the servers that the remainder is assigned to, and how they are
+    #[command(after_help = "Examples:\n  headroom site servers shop")]
+    Servers {
+        /// Which site
+        id: SiteId,
+    },
+    /// Report health and load of servers that the remainder is assigned to
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Look for the proofs of control again
     #[command(after_help = "Examples:\n  headroom site verify shop")]
     Verify {
@@ -74,12 +96,27 @@ pub struct CreateArgs {
     /// Return the remainder to this address (repeat for more)
     #[arg(long = "return-address", value_name = "ADDRESS", conflicts_with = "assign")]
     return_addresses: Vec<IpAddr>,
+    /// Return the remainder to the addresses that your zone gives the host; for zones that the
+    /// network's name servers hold or ask for
+    #[arg(long, conflicts_with_all = ["return_name", "return_addresses", "assign"])]
+    return_records: bool,
     /// Assign the remainder to your servers
     #[arg(long, value_enum, value_name = "ALGORITHM", requires = "servers")]
     assign: Option<Algorithm>,
     /// A server to assign to (repeat for more)
-    #[arg(long = "server", value_name = "ADDRESS[,ADDRESS][=WEIGHT]", requires = "assign")]
+    #[arg(
+        long = "server",
+        value_name = "ADDRESS[,ADDRESS][,weight=NUMBER][,region=ID]",
+        requires = "assign"
+    )]
     servers: Vec<Server>,
+    /// Have the network check the servers: tcp:PORT, http:PORT/PATH or http:PORT:STATUS/PATH
+    #[arg(long, value_name = "CHECK", requires = "assign")]
+    check: Option<ServerCheck>,
+    /// Assign the remainder as your own DNS says, in the TXT record _headroom-assign.HOST
+    #[arg(long, value_name = "HOST",
+        conflicts_with_all = ["return_name", "return_addresses", "return_records", "assign"])]
+    assign_by_dns: Option<HostName>,
     /// What of the query tells responses apart: keep, ignore, sort, only=NAME,... or
     /// except=NAME,...
     #[arg(long, default_value = "keep", value_name = "RULE")]
@@ -107,25 +144,68 @@ enum OverShare {
 /// How a server is chosen.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Algorithm {
-    /// Each in turn.
+    /// Each gets the same part.
     RoundRobin,
     /// In proportion to the weights.
     Weighted,
+    /// In proportion to the weights; when these change, few clients move.
+    ClientHash,
+    /// Those of the client's region, else all.
+    Region,
+    /// In proportion to what is free, by weight and load.
+    LeastLoad,
+    /// The first that is well.
+    Ordered,
 }
 
-/// One of the purchaser's servers.
-#[derive(Debug, Clone)]
-struct Server(ServerDocument);
+impl From<Algorithm> for AlgorithmDocument {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::RoundRobin => Self::RoundRobin,
+            Algorithm::Weighted => Self::Weighted,
+            Algorithm::ClientHash => Self::ClientHash,
+            Algorithm::Region => Self::Region,
+            Algorithm::LeastLoad => Self::LeastLoad,
+            Algorithm::Ordered => Self::Ordered,
+        }
+    }
+}
 
-impl FromStr for Server {
+/// What `site report` is told.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Which site
+    id: SiteId,
+    /// A server by one of its addresses, whether it is up, and the part of it that is in use
+    /// (repeat for more)
+    #[arg(long = "server", required = true, value_name = "ADDRESS=up|down[,LOAD%]")]
+    servers: Vec<Reported>,
+    /// For how many seconds it counts
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    expires: u64,
+}
+
+/// What is reported of one server.
+#[derive(Debug, Clone)]
+struct Reported(NewServerReport);
+
+impl FromStr for Reported {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (addresses, weight) = text.split_once('=').unwrap_or((text, "1"));
-        let weight = weight.parse().map_err(|_| format!("{weight:?} is not a weight"))?;
-        let addresses = addresses.split(',').map(|address| {
-            address.parse().map_err(|_| format!("{address:?} is not an IP address"))
-        });
-        Ok(Self(ServerDocument { addresses: addresses.collect::<Result<_, _>>()?, weight }))
+        let (address, state) = text.split_once('=').ok_or("it does not say up or down")?;
+        let (state, load) = match state.split_once(',') {
+            Some((state, load)) => (state, Some(load)),
+            None => (state, None),
+        };
+        let healthy = match state {
+            "up" => true,
+            "down" => false,
+            _ => return Err(format!("{state:?} is neither up nor down")),
+        };
+        let address = address.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
+        let load = load.map(str::parse).transpose();
+        let load = load.map_err(|error: ParseError| error.to_string())?;
+        Ok(Self(NewServerReport { address, healthy, load: load.map(Text) }))
     }
 }
 
@@ -137,6 +217,16 @@ pub(super) fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result
             return context.show(&answer, |sites: &Vec<SiteView>| table(sites));
         }
         Command::Show { id } => context.client.get(&format!("/v1/sites/{id}"))?,
+        Command::Servers { id } => {
+            let answer = context.client.get(&format!("/v1/sites/{id}/servers"))?;
+            return context.show(&answer, servers);
+        }
+        Command::Report(ReportArgs { id, servers: reported, expires }) => {
+            let servers_of = reported.into_iter().map(|Reported(report)| report).collect();
+            let reports = NewServerReports { expires_seconds: expires, servers: servers_of };
+            let answer = context.client.put(&format!("/v1/sites/{id}/servers"), &reports)?;
+            return context.show(&answer, servers);
+        }
         Command::Verify { id } => {
             context.client.post(&format!("/v1/sites/{id}/verify"), &serde_json::json!({}))?
         }
@@ -147,19 +237,21 @@ pub(super) fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result
 fn new_site(args: CreateArgs) -> NewSite {
     let remainder = match args.assign {
         Some(algorithm) => RemainderDocument::Assign {
-            algorithm: match algorithm {
-                Algorithm::RoundRobin => AlgorithmDocument::RoundRobin,
-                Algorithm::Weighted => AlgorithmDocument::Weighted,
-            },
-            servers: args.servers.into_iter().map(|Server(server)| server).collect(),
+            algorithm: algorithm.into(),
+            servers: args.servers.iter().map(ServerDocument::from).collect(),
+            check: args.check.map(Text),
         },
         None if !args.return_addresses.is_empty() => {
             RemainderDocument::ReturnAddresses { addresses: args.return_addresses }
         }
-        None => {
-            let name = args.return_name.unwrap_or_else(|| args.fallback.host.clone());
-            RemainderDocument::Return { name: Text(name) }
-        }
+        None if args.return_records => RemainderDocument::ReturnRecords,
+        None => match args.assign_by_dns {
+            Some(host) => RemainderDocument::AssignByDns { host: Text(host) },
+            None => {
+                let name = args.return_name.unwrap_or_else(|| args.fallback.host.clone());
+                RemainderDocument::Return { name: Text(name) }
+            }
+        },
     };
     NewSite {
         id: Text(args.id),
@@ -230,6 +322,60 @@ fn description(site: &SiteView) -> String {
         );
     }
     text
+}
+
+/// The servers of a site and what is known of them, in text.
+fn servers(view: &ServersView) -> String {
+    let headers = ["server", ">weight", "region", "reported", ">load", "until", "checks"];
+    let mut table = Table::new(&headers);
+    for server in &view.servers {
+        let [health, load, until] = reported(&server.reports);
+        let check = |of: &CheckedView| format!("{} {}", of.name_server.0, up_down(of.up));
+        table.row([
+            joined(&server.addresses),
+            server.weight.to_string(),
+            server.region.as_ref().map_or_else(dash, |region| region.0.to_string()),
+            health,
+            load,
+            until,
+            joined(server.checked.iter().map(check)),
+        ]);
+    }
+    let algorithm = view.algorithm.map(steer::AssignAlgorithm::from);
+    let algorithm = algorithm.map_or_else(|| "nothing is provided".to_owned(), |a| a.to_string());
+    let check = view.check.as_ref().map_or_else(|| "no check".to_owned(), |c| c.0.to_string());
+    let mut text = format!("site {}: {algorithm}, {check}\n\n{table}", view.site.0);
+    for provided in &view.provided {
+        let said = provided.text.as_deref().unwrap_or("nothing is in force");
+        let _ = write!(text, "\n{}: {said}", provided.name_server.0);
+        if let Some(error) = &provided.error {
+            let _ = write!(text, "\n{}: the newest text: {error}", provided.name_server.0);
+        }
+    }
+    if !view.provided.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Health, load and expiry of what is reported: of several reports of one server the worst.
+fn reported(reports: &[ReportView]) -> [String; 3] {
+    let Some(first) = reports.first() else { return [dash(), dash(), dash()] };
+    let load = reports.iter().filter_map(|report| report.load.map(|load| load.0)).max();
+    let until = reports.iter().map(|report| report.expires_at).max().unwrap_or(first.expires_at);
+    [
+        up_down(reports.iter().all(|report| report.healthy)).to_owned(),
+        load.map_or_else(dash, |load| load.to_string()),
+        until.to_string(),
+    ]
+}
+
+const fn up_down(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
+}
+
+fn dash() -> String {
+    "-".to_owned()
 }
 
 #[cfg(test)]

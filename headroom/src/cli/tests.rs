@@ -414,6 +414,18 @@ fn a_right_configuration_is_summed_up() {
 }
 
 #[test]
+fn a_prefix_map_that_cannot_be_used_is_a_mistake() {
+    check_config(
+        &format!("{GOOD}\n[dns]\nprefix_map = \"clients.csv\"\n"),
+        &[],
+        expect![[r#"
+        error: DIR/headroom.toml has a mistake:
+          dns.prefix_map: the prefix map DIR/clients.csv cannot be read: No such file or directory (os error 2)
+    "#]],
+    );
+}
+
+#[test]
 fn a_wrong_configuration_is_told_its_mistakes() {
     let wrong = GOOD.replace("500 units", "500");
     check_config(

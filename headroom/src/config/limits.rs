@@ -37,6 +37,9 @@ pub(super) const AUCTION_EVERY: RangeInclusive<Duration> =
 /// How long an origin may take.
 pub(super) const ORIGIN_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_mins(10);
+/// How often a server is checked.
+pub(super) const SERVER_CHECK_EVERY: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_mins(1);
 /// How long a visitor may take.
 pub(super) const VISITOR_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(1);
@@ -45,6 +48,12 @@ pub(super) const NEGATIVE: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(headroom_steer::limits::NEGATIVE_SECONDS_MAX);
 /// Connections of one client; zero is no limit.
 pub(super) const CONNECTIONS_PER_CLIENT: RangeInclusive<i64> = 0..=65_536;
+/// Answers of a name server a second; zero is no limit.
+pub(super) const ANSWER_RATE: RangeInclusive<i64> = 0..=100_000_000;
+/// Every how many-th answer over the rate is sent; zero is none.
+pub(super) const SLIP: RangeInclusive<i64> = 0..=10;
+/// Connections of a name server.
+pub(super) const DNS_CONNECTIONS: RangeInclusive<i64> = 1..=16_384;
 /// Port numbers.
 pub(super) const PORT: RangeInclusive<i64> = 1..=65_535;
 /// Threads of one edge.
@@ -64,3 +73,5 @@ const _: () = assert!(OBJECTS_PER_CACHE_MIN * OBJECT_BYTES_MIN <= CACHE_BYTES_MI
 const _: () = assert!(OBJECT_BYTES_MIN <= CACHE_BYTES_MIN && CACHE_BYTES_MIN < CACHE_BYTES_MAX);
 const _: () =
     assert!(headroom_units::limits::SLOT_SECONDS_MIN == 1 && SLOT.end().as_secs() == 86_400);
+const _: () = assert!(*DNS_CONNECTIONS.end() == 16_384);
+const _: () = assert!(headroom_dns::limits::TCP_CONNECTIONS_MAX == 16_384);

@@ -39,6 +39,8 @@ pub(super) struct Network {
     pub(super) currency: Currency,
     pub(super) slot: SlotLength,
     pub(super) unit: UnitSize,
+    /// The values of `dns.prefix_map_field`, and the region that each means.
+    pub(super) client_values: Vec<(Placed<String>, RegionId)>,
     /// The ids in the order of the file.
     pub(super) name_server_order: Vec<NameServerId>,
     /// The ids in the order of the file.
@@ -77,7 +79,7 @@ pub(super) fn fleet(root: &Section<'_>, basics: &Basics) -> Option<Network> {
     let own_sites = own_sites(root, basics, name_servers.as_ref());
     let default_region = region_ids.and_then(|ids| default_region(root, basics, &ids));
     let (name_server_order, name_servers) = (name_server_order?, name_servers?);
-    let Places { regions, capacities, edge_order, .. } = places?;
+    let Places { regions, client_values, capacities, edge_order } = places?;
     Some(Network {
         fleet: Fleet {
             zone: basics.zone.clone()?.value,
@@ -91,6 +93,7 @@ pub(super) fn fleet(root: &Section<'_>, basics: &Basics) -> Option<Network> {
         currency: basics.currency?,
         slot: basics.slot?,
         unit: basics.unit?,
+        client_values,
         name_server_order,
         edge_order,
     })
@@ -126,6 +129,7 @@ fn name_servers(root: &Section<'_>) -> Option<(Vec<NameServerId>, NameServers)> 
 #[derive(Default)]
 struct Places {
     regions: BTreeMap<RegionId, Region>,
+    client_values: Vec<(Placed<String>, RegionId)>,
     capacities: BTreeMap<EdgeId, Units>,
     edge_order: Vec<EdgeId>,
 }
@@ -136,7 +140,7 @@ fn regions(root: &Section<'_>) -> (Option<Places>, Option<Vec<RegionId>>) {
     if sections.is_empty() && !root.has("regions") {
         root.missing("regions", Some("[[regions]] with id and [[regions.edges]]".to_owned()));
     }
-    let (mut ids, mut prefixes) = (Claims::new(), Claims::new());
+    let (mut ids, mut prefixes, mut values) = (Claims::new(), Claims::new(), Claims::new());
     let mut edge_claims = (Claims::new(), Claims::new());
     let (mut places, mut order) = (Some(Places::default()), Vec::new());
     for section in sections {
@@ -145,10 +149,14 @@ fn regions(root: &Section<'_>) -> (Option<Places>, Option<Vec<RegionId>>) {
         ids.claim(&section, &id);
         order.push(id.as_ref().map(|id| id.value.clone()));
         prefixes.claim_all(&section, &client_prefixes);
+        let client_values = section.list("client_values", Some(&[]), values::path);
+        values.claim_all(&section, &client_values);
         let edges = edges(&section, &mut edge_claims);
         section.finish();
-        places = places.zip(id).zip(client_prefixes).zip(edges).map(
-            |(((mut places, id), prefixes), edges)| {
+        places = places.zip(id).zip(client_prefixes).zip(client_values).zip(edges).map(
+            |((((mut places, id), prefixes), values), edges)| {
+                let values = values.into_iter().map(|value| (value, id.value.clone()));
+                places.client_values.extend(values);
                 places.add(id.value, plain(prefixes), edges);
                 places
             },

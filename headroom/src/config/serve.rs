@@ -9,17 +9,20 @@ use std::{
     time::Duration,
 };
 
-use headroom_dns::{DnsConfig, Zone};
+use headroom_dns::{AssignConfig, DnsConfig, DnssecConfig, ForwardConfig, SecondaryConfig, Zone};
 use headroom_edge::{EdgeConfig, Running, VisitorConfig};
 use headroom_units::{Bytes, HostName};
 
 use super::{
+    dnssec,
     exchange::Control,
     limits,
     mistake::Refusal,
     network::{Basics, Claims, Network},
+    prefix_map::{self, PrefixMap},
+    protocol::{self, Protocol},
     reader::{Placed, Section, parsed},
-    resolve, values,
+    resolve, secondaries, values,
 };
 
 /// The settings that all edges, and those that all name servers share.
@@ -28,7 +31,13 @@ pub(super) struct Serving {
     dns_port: u16,
     dns_threads: usize,
     zones: Vec<Zone>,
+    secondaries: Vec<SecondaryConfig>,
+    forwards: Vec<ForwardConfig>,
+    pub(super) prefix_map: PrefixMap,
+    assign: AssignConfig,
     hostmaster: Option<HostName>,
+    dnssec: Option<DnssecConfig>,
+    protocol: Protocol,
 }
 
 struct EdgeSettings {
@@ -53,14 +62,33 @@ pub(super) fn read(root: &Section<'_>, basics: &Basics, base_dir: &Path) -> Opti
     let port = port(&section, "port", 5353);
     let threads = section.count_or("threads", "cores", limits::THREADS);
     let hostmaster = section.maybe("hostmaster", parsed).map(|name| name.value);
-    let zones = zones(&section, basics, base_dir);
+    let mut origins = Claims::new();
+    let zones = zones(&section, basics, base_dir, &mut origins);
+    let secondaries = secondaries::read(&section, basics, base_dir, &mut origins);
+    let forwards = secondaries::forwards(&section);
+    let prefix_map = prefix_map::read(&section, base_dir);
+    let check_every =
+        section.optional("server_check_every", "5s", values::duration(limits::SERVER_CHECK_EVERY));
+    let allow_private = section.flag("allow_private_servers", false);
+    let dnssec = dnssec::read(&section, base_dir);
+    let protocol = protocol::read(&section, base_dir);
     section.finish();
     Some(Serving {
         edge: edge?,
         dns_port: port?,
         dns_threads: threads_of(threads?),
         zones: zones?,
+        secondaries: secondaries?,
+        forwards: forwards?,
+        prefix_map: prefix_map?,
+        assign: AssignConfig {
+            check_every: check_every?.value,
+            allow_private: allow_private?,
+            file: None,
+        },
         hostmaster,
+        dnssec: dnssec?,
+        protocol: protocol?,
     })
 }
 
@@ -100,13 +128,29 @@ impl Serving {
     pub(super) fn dns(&self, network: &Network, data_dir: &Path) -> Vec<DnsConfig> {
         let servers = network.name_server_order.iter().filter_map(|id| {
             let server = network.fleet.name_servers.get(id)?;
+            let folder = data_dir.join("dns").join(id.as_str());
             Some(DnsConfig {
                 id: Some(id.clone()),
                 listen: sockets(&server.addresses, self.dns_port),
                 threads: self.dns_threads,
-                plan_file: Some(data_dir.join("dns").join(id.as_str()).join("plan.json")),
+                plan_file: Some(folder.join("plan.json")),
                 zones: self.zones.clone(),
+                secondaries: self.secondaries.clone(),
+                forwards: self.forwards.clone(),
+                zone_folder: Some(folder.join("zones")),
+                prefix_map: self.prefix_map.of(network),
+                assign: AssignConfig {
+                    file: Some(folder.join("assignments")),
+                    ..self.assign.clone()
+                },
                 hostmaster: self.hostmaster.clone(),
+                dnssec: self.dnssec.clone(),
+                protocol: self.protocol.of(id, &server.addresses),
+                // Whether it takes over is said at its start.
+                running: headroom_dns::Running {
+                    handover_socket: Some(folder.join("handover.sock")),
+                    take_over: false,
+                },
             })
         });
         servers.collect()
@@ -140,7 +184,7 @@ fn threads_of(asked: Option<i64>) -> usize {
     asked.map_or_else(cores, |count| usize::try_from(count).unwrap_or(1))
 }
 
-fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+pub(super) fn sockets(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
 }
 
@@ -226,8 +270,12 @@ fn port(section: &Section<'_>, key: &str, default: i64) -> Option<u16> {
     section.count(key, default, limits::PORT).and_then(|port| u16::try_from(port).ok())
 }
 
-fn zones(dns: &Section<'_>, basics: &Basics, base_dir: &Path) -> Option<Vec<Zone>> {
-    let mut origins = Claims::new();
+fn zones(
+    dns: &Section<'_>,
+    basics: &Basics,
+    base_dir: &Path,
+    origins: &mut Claims<HostName>,
+) -> Option<Vec<Zone>> {
     let mut zones = Vec::new();
     for section in dns.sections("zones") {
         let origin = section.required("origin", parsed::<HostName>);

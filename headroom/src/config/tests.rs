@@ -8,7 +8,7 @@ use headroom_units::QueryRule;
 
 use super::*;
 
-const MINIMAL: &str = r#"
+pub(super) const MINIMAL: &str = r#"
 [network]
 zone = "cdn.example"
 [[name_servers]]
@@ -394,4 +394,46 @@ fn syntax_is_told_with_its_lines() {
 fn a_file_that_is_not_there_is_told_by_name() {
     let errors = Config::load(Path::new("/nowhere/headroom.toml")).unwrap_err().to_string();
     assert!(errors.starts_with("/nowhere/headroom.toml has a mistake:\n  file: the file cannot"));
+}
+
+#[test]
+fn zones_of_others_name_their_primaries_and_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("good"), "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0\n").unwrap();
+    let text = format!(
+        "{MINIMAL}[[dns.keys]]\nname = \"Shop.\"\nsecret_file = \"good\"\n\
+         [[dns.secondaries]]\nzone = \"shop.example\"\n\
+         primaries = [\"192.0.2.7\", \"192.0.2.8:5353\"]\nkey = \"shop\"\n"
+    );
+    let config = Config::parse(&text, folder.path()).unwrap();
+    let [secondary] = &config.dns[0].secondaries[..] else { panic!("one") };
+    let primaries: Vec<_> = secondary.primaries.iter().map(|p| p.address.to_string()).collect();
+    assert_eq!(primaries, ["192.0.2.7:53", "192.0.2.8:5353"]);
+    assert!(secondary.primaries.iter().all(|primary| primary.key.is_some()));
+    assert!(!format!("{config:?}").contains("c2Vj"), "secrets are never told");
+}
+
+#[test]
+fn what_is_wrong_with_zones_of_others_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("short"), "c2VjcmV0").unwrap();
+    let text = format!(
+        "{MINIMAL}[dns]\n\
+         keys = [{{ name = \"a\", secret_file = \"short\" }},\n\
+         {{ name = \"a\", secret_file = \"none\", algorithm = \"hmac-md5\" }}]\n\
+         [[dns.secondaries]]\nzone = \"cdn.example\"\nprimaries = [\"ns1\"]\n\
+         [[dns.secondaries]]\nzone = \"b.example\"\nprimaries = []\n\
+         [[dns.secondaries]]\nzone = \"b.example\"\nprimaries = [\"192.0.2.7\"]\nkey = \"c\"\n"
+    );
+    let errors = Config::parse(&text, folder.path()).unwrap_err().to_string();
+    let errors = errors.replace(&folder.path().display().to_string(), "FOLDER");
+    expect![[r#"
+        the configuration has 7 mistakes:
+          line 15: dns.keys[0].secret_file = "short": it makes no key: the secret has 6 octets; accepted are 16 or more
+          line 16: dns.keys[1].name = "a": it already stands at dns.keys[0].name
+          line 16: dns.keys[1].secret_file = "none": FOLDER/none cannot be read: No such file or directory (os error 2)
+          line 18: dns.secondaries[0].zone = "cdn.example": the network's own zone is made from the plan, not transferred; accepted is another zone
+          line 19: dns.secondaries[0].primaries[0] = "ns1": it is not an IP address; accepted is an IP address and a port if it is not 53, such as "192.0.2.53"
+          line 22: dns.secondaries[1].primaries = []: it is empty; accepted is a list, each item an IP address and a port if it is not 53, such as "192.0.2.53"
+          line 24: dns.secondaries[2].zone = "b.example": it already stands at dns.secondaries[1].zone"#]].assert_eq(&errors);
 }

@@ -115,10 +115,15 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Refusal> {
     let Ok(prefix) = text.parse::<IpNet>() else {
         return Err(Refusal::new("it is not a prefix", "a prefix, such as \"10.0.0.0/8\""));
     };
-    if prefix == prefix.trunc() {
-        return Ok(prefix);
+    if prefix != prefix.trunc() {
+        let accepted = format!("\"{}\"", prefix.trunc());
+        return Err(Refusal::new("it has bits beyond its length", accepted));
     }
-    Err(Refusal::new("it has bits beyond its length", format!("\"{}\"", prefix.trunc())))
+    if headroom_steer::is_too_fine(prefix) {
+        let accepted = format!("\"{}\"", headroom_steer::client_prefix(prefix.addr(), u8::MAX));
+        return Err(Refusal::new("it is finer than clients are told apart", accepted));
+    }
+    Ok(prefix)
 }
 
 /// An address and a port.
@@ -166,6 +171,15 @@ pub(super) fn kept(text: &str) -> Result<bool, Refusal> {
         "kept" => Ok(true),
         "dropped" => Ok(false),
         _ => Err(Refusal::new("it is neither", "\"kept\" or \"dropped\"")),
+    }
+}
+
+/// Whether a server tells its id: "off" or "id".
+pub(super) fn own_id(text: &str) -> Result<bool, Refusal> {
+    match text {
+        "off" => Ok(false),
+        "id" => Ok(true),
+        _ => Err(Refusal::new("it is neither", "\"off\" or \"id\"")),
     }
 }
 

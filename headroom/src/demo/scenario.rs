@@ -31,7 +31,7 @@ pub(crate) struct Place {
 pub enum RemainderPolicy {
     /// Returned to the purchaser's own name server, by a CNAME to its own name.
     Return,
-    /// Assigned to the purchaser's servers, in turn by their weights.
+    /// Assigned to the purchaser's servers, by their weights.
     Assign,
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use headroom_bus::Bus;
-use headroom_dns::{DnsConfig, DnsServer, Zone};
+use headroom_dns::{AssignConfig, DnsConfig, DnsServer, ProtocolConfig, Zone};
 use headroom_exchange::OPERATOR_TOKEN_FILE;
 use headroom_units::Origin;
 use headroom_wire::{
@@ -285,8 +285,13 @@ async fn register(scenario: &Scenario, operator: &Api) -> anyhow::Result<(Api, S
             RemainderPolicy::Assign => RemainderDocument::Assign {
                 algorithm: AlgorithmDocument::Weighted,
                 servers: ORIGINS
-                    .map(|address| ServerDocument { addresses: vec![address.into()], weight: 1 })
+                    .map(|address| ServerDocument {
+                        addresses: vec![address.into()],
+                        weight: 1,
+                        region: None,
+                    })
                     .into(),
+                check: None,
             },
         },
         over_share: OverShareDocument::Redirect,
@@ -324,12 +329,8 @@ async fn serve_purchaser_zone(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = DnsConfig {
-        id: None,
-        listen: vec![SocketAddr::from((PURCHASER_NAME_SERVER, scenario.dns_port()))],
-        threads: 1,
-        plan_file: None,
         zones: vec![zone],
-        hostmaster: None,
+        ..DnsConfig::at(vec![SocketAddr::from((PURCHASER_NAME_SERVER, scenario.dns_port()))])
     };
     let server = DnsServer::bind(config, &Bus::in_process(), &mut Registry::default()).await?;
     tasks.spawn(server.run(stop));

@@ -130,6 +130,29 @@ fn documents_name_files_that_exist() {
     hold("what a document names is there", "mend the path", missing);
 }
 
+/// In the table of standards the last column names tests.
+#[test]
+fn standards_are_shown_by_tests_that_exist() {
+    let path = "docs/reference/dns.md";
+    let rows = tree::read(path).lines().filter(|(_, line)| line.starts_with('|'));
+    let shown = rows.flat_map(|(number, line)| {
+        let last = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        last.split('`').skip(1).step_by(2).map(move |test| (number, test))
+    });
+    let shown: Vec<_> = shown.collect();
+    assert!(shown.len() > 50, "the tables of {path} name their tests");
+    let is_there = |test: &str| {
+        let head = format!("fn {test}(");
+        tree::rust().any(|text| text.text.contains(&head))
+    };
+    let missing = shown.into_iter().filter(|(_, test)| !is_there(test));
+    hold(
+        "a standard is shown by a test that exists",
+        "name the test that shows it now",
+        missing.map(|(line, test)| Finding::at(path, line, format!("there is no test {test}"))),
+    );
+}
+
 #[test]
 fn no_machine_is_named() {
     // In pieces, so that this file does not break its own rule.

@@ -78,11 +78,13 @@ pub(crate) fn parse(path: &str) -> Table {
     text.unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every crate that has a folder in the repository.
+/// Every crate that has a folder in the repository, but for the fuzz targets: those are a workspace
+/// of their own, and never shipped.
 pub(crate) fn all() -> Vec<Manifest> {
     let paths = tree::texts().map(|text| text.path.as_str());
     paths
         .filter_map(|path| Some((path, path.strip_suffix("/Cargo.toml")?)))
+        .filter(|(_, folder)| *folder != "fuzz")
         .map(|(path, folder)| Manifest {
             folder: folder.to_owned(),
             path: path.to_owned(),

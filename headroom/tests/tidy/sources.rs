@@ -15,8 +15,10 @@ const SERIALISED_ELSEWHERE: [Exception; 1] =
     [("headroom/src/demo/report.rs", "the file that `headroom demo --report` writes")];
 
 /// Files whose tests do not run with the others.
-const MEASUREMENTS: [Exception; 1] =
-    [("core/market/tests/scale.rs", "clears markets that take minutes in a debug build")];
+const MEASUREMENTS: [Exception; 2] = [
+    ("core/market/tests/scale.rs", "clears markets that take minutes in a debug build"),
+    ("services/dns/tests/scale.rs", "measures how long a new plan takes, on a quiet machine"),
+];
 
 /// Files that have `*_MAX` constants and are not called `limits.rs`.
 const LIMITS_ELSEWHERE: [Exception; 1] =

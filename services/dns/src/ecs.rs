@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use headroom_steer::{client_prefix, limits as steer_limits};
+use headroom_steer::{Answer, client_prefix, limits as steer_limits};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The address family numbers of IANA that the option may carry.
@@ -25,6 +25,13 @@ pub(crate) struct Malformed;
 impl ClientSubnet {
     /// The option's code (RFC 7871 §6).
     pub(crate) const CODE: [u8; 2] = [0, 8];
+
+    /// The option that tells of this network.
+    pub(crate) fn of(net: IpNet) -> Self {
+        let net = net.trunc();
+        let family = if net.addr().is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
+        Self { family, source: net.prefix_len(), address: net.addr() }
+    }
 
     /// Reads the option's data. Refused are: an unknown family, a prefix longer than an address,
     /// a length that does not fit the prefix, host bits that are not zero, a scope in a query.
@@ -101,6 +108,12 @@ impl Client {
             Some(prefix) => Self { prefix, scope: prefix.prefix_len() },
             None => Self { prefix: client_prefix(source, u8::MAX), scope: 0 },
         }
+    }
+
+    /// What `answer` says of the client subnet: more bits than came with the query, if clients that
+    /// differ in those belong to other regions (RFC 7871 §7.2.1). Nothing if none came.
+    pub(crate) fn scope_of(&self, answer: &Answer) -> u8 {
+        if self.scope == 0 { 0 } else { self.scope.max(answer.scope) }
     }
 }
 

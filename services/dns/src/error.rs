@@ -2,6 +2,9 @@
 
 use std::{io, net::SocketAddr};
 
+use headroom_handover::HandoverError;
+use headroom_prefixmap::PrefixFileError;
+
 /// Why a name server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
@@ -14,10 +17,28 @@ pub enum DnsError {
         /// The name.
         apex: String,
     },
+    /// TLS cannot be had.
+    #[error("cannot serve DNS over TLS: {0}")]
+    Tls(String),
+    /// What it has to ask others it would ask itself.
+    #[error("cannot serve DNS: {server} is to be asked for a remainder, and is this name server")]
+    AsksItself {
+        /// Where.
+        server: SocketAddr,
+    },
+    /// The prefix map cannot be used.
+    #[error("cannot tell clients' regions: {0}")]
+    PrefixMap(#[from] PrefixFileError),
+    /// It is to take over from another process, and does not know where to ask.
+    #[error("cannot take over: no hand-over socket is configured")]
+    NoHandoverSocket,
+    /// The sockets cannot be taken over, or another process has them.
+    #[error("cannot have the sockets of the name server: {0}")]
+    Handover(#[from] HandoverError),
     /// A socket cannot be had.
     #[error("cannot listen for DNS over {transport} on {address}: {source}")]
     Listen {
-        /// UDP or TCP.
+        /// UDP, TCP or TLS.
         transport: &'static str,
         /// Where.
         address: SocketAddr,
@@ -38,6 +59,12 @@ pub enum ZoneError {
     /// It holds too many records.
     #[error("the master file holds more than {max} records")]
     TooManyRecords {
+        /// What is accepted.
+        max: usize,
+    },
+    /// It holds too many names.
+    #[error("the zone holds more than {max} names")]
+    TooManyNames {
         /// What is accepted.
         max: usize,
     },
@@ -78,6 +105,12 @@ pub enum ZoneError {
     /// A CNAME stands beside other records (RFC 2181 §10.1).
     #[error("{owner} has a CNAME beside other records, or two of them")]
     CnameAndOther {
+        /// The records' owner.
+        owner: String,
+    },
+    /// A name has two DNAME records (RFC 6672 §2.4).
+    #[error("{owner} has two DNAME records")]
+    TwoDnames {
         /// The records' owner.
         owner: String,
     },

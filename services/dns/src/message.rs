@@ -12,7 +12,12 @@ use domain::base::{
 };
 use domain::rdata::ZoneRecordData;
 
-use crate::{ecs::ClientSubnet, limits};
+use crate::{
+    cookies::Cookie,
+    ecs::ClientSubnet,
+    edns::{self, ReplyOptions},
+    limits,
+};
 
 pub(crate) use domain::base::iana::{ExtendedErrorCode, OptRcode as Rcode};
 
@@ -46,6 +51,34 @@ pub(crate) struct Edns {
     pub(crate) dnssec_ok: bool,
     /// The client subnet, if it is told.
     pub(crate) subnet: Option<ClientSubnet>,
+    /// The cookie, if there is one.
+    pub(crate) cookie: Option<Cookie>,
+    /// Whether it is asked which server this is.
+    pub(crate) asks_nsid: bool,
+    /// Whether it is asked how long a connection may be idle.
+    pub(crate) asks_keepalive: bool,
+    /// Whether replies are to be padded.
+    pub(crate) asks_padding: bool,
+}
+
+impl Edns {
+    /// Takes in an option. Of several of one kind the first counts (RFC 7873 §5.2).
+    fn read_option(&mut self, code: OptionCode, data: &[u8]) -> Result<(), Rcode> {
+        match code {
+            OptionCode::CLIENT_SUBNET if self.subnet.is_none() => {
+                self.subnet = Some(ClientSubnet::read(data).map_err(|_| Rcode::FORMERR)?);
+            }
+            OptionCode::COOKIE if self.cookie.is_none() => {
+                self.cookie = Some(Cookie::read(data).map_err(|_| Rcode::FORMERR)?);
+            }
+            OptionCode::NSID => self.asks_nsid = true,
+            OptionCode::TCP_KEEPALIVE => self.asks_keepalive = true,
+            OptionCode::PADDING => self.asks_padding = true,
+            // RFC 6891 §6.1.2: what is not known is passed over.
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// A query, as far as it could be read.
@@ -80,6 +113,10 @@ pub(crate) struct Reply {
     pub(crate) scope: u8,
     /// What else there is to say about an error (RFC 8914).
     pub(crate) extended_error: Option<ExtendedErrorCode>,
+    /// What else goes into the OPT record.
+    pub(crate) options: ReplyOptions,
+    /// Whether there may be an answer when the question is repeated over TCP.
+    pub(crate) comes_later: bool,
 }
 
 impl Reply {
@@ -93,6 +130,8 @@ impl Reply {
             additional: Vec::new(),
             scope: 0,
             extended_error: None,
+            options: ReplyOptions::default(),
+            comes_later: false,
         }
     }
 }
@@ -147,8 +186,13 @@ impl Request {
             });
         }
         self.read_edns(message)?;
-        // RFC 9619: a query has one question.
-        self.question.as_ref().map(|_| ()).ok_or(Rcode::FORMERR)
+        // RFC 7873 §5.4: a query without a question asks for a cookie.
+        let asks_cookie = || self.edns.is_some_and(|edns| edns.cookie.is_some());
+        match message.header_counts().qdcount() {
+            0 if asks_cookie() => Ok(()),
+            // RFC 9619: any other query has one question.
+            _ => self.question.as_ref().map(|_| ()).ok_or(Rcode::FORMERR),
+        }
     }
 
     fn read_edns(&mut self, message: &Message<[u8]>) -> Result<(), Rcode> {
@@ -166,17 +210,14 @@ impl Request {
             let edns = self.edns.insert(Edns {
                 udp_size: opt.udp_payload_size(),
                 dnssec_ok: opt.dnssec_ok(),
-                subnet: None,
+                ..Edns::default()
             });
             if opt.version() != EDNS_VERSION {
                 return Err(Rcode::BADVERS);
             }
             for option in opt.opt().iter::<UnknownOptData<_>>() {
                 let option = option.map_err(|_| Rcode::FORMERR)?;
-                if option.code() == OptionCode::CLIENT_SUBNET && edns.subnet.is_none() {
-                    let subnet = ClientSubnet::read(option.as_slice());
-                    edns.subnet = Some(subnet.map_err(|_| Rcode::FORMERR)?);
-                }
+                edns.read_option(option.code(), option.as_slice())?;
             }
         }
         Ok(())
@@ -184,9 +225,14 @@ impl Request {
 
     /// The largest answer that may go back over UDP.
     pub(crate) fn udp_limit(&self) -> usize {
-        let asked = self.edns.map_or(limits::UDP_ANSWER_PLAIN, |edns| edns.udp_size);
-        usize::from(asked.clamp(limits::UDP_ANSWER_PLAIN, limits::UDP_ANSWER_MAX))
+        udp_limit(self.edns)
     }
+}
+
+/// The largest answer that may go back over UDP to who says so of itself.
+pub(crate) fn udp_limit(edns: Option<Edns>) -> usize {
+    let asked = edns.map_or(limits::UDP_ANSWER_PLAIN, |edns| edns.udp_size);
+    usize::from(asked.clamp(limits::UDP_ANSWER_PLAIN, limits::UDP_ANSWER_MAX))
 }
 
 /// A message as it goes out.
@@ -201,14 +247,28 @@ pub(crate) struct Written {
 /// Writes a reply in at most `limit` octets. If it does not fit, it goes without records and says
 /// so (RFC 2181 §9): a part of an RRset would be taken for the whole.
 pub(crate) fn write(request: &Request, reply: &Reply, limit: usize) -> Written {
-    if let Ok(octets) = compose(request, reply, limit, false) {
-        return Written { octets, truncated: false };
+    if let Ok(octets) = compose(request, reply, limit, false, None) {
+        return Written { octets: padded(request, reply, octets), truncated: false };
     }
     let empty = Reply { scope: reply.scope, ..Reply::bare(reply.rcode) };
-    let empty = Reply { authoritative: reply.authoritative, ..empty };
-    let octets = compose(request, &empty, limits::MESSAGE_MAX, true)
-        .expect("a header, a question and an OPT record fit");
-    Written { octets, truncated: true }
+    let options = reply.options.essential();
+    let empty = Reply { authoritative: reply.authoritative, options, ..empty };
+    Written { octets: write_bare(request, &empty, true), truncated: true }
+}
+
+/// Writes a reply that has no records.
+pub(crate) fn write_bare(request: &Request, reply: &Reply, truncated: bool) -> Vec<u8> {
+    compose(request, reply, limits::MESSAGE_MAX, truncated, None)
+        .expect("a header, a question and an OPT record fit")
+}
+
+/// The reply with padding, if it is to have any.
+fn padded(request: &Request, reply: &Reply, octets: Vec<u8>) -> Vec<u8> {
+    if !reply.options.is_padded {
+        return octets;
+    }
+    let padding = edns::padding(octets.len());
+    compose(request, reply, limits::MESSAGE_MAX, false, Some(padding)).unwrap_or(octets)
 }
 
 fn compose(
@@ -216,6 +276,7 @@ fn compose(
     reply: &Reply,
     limit: usize,
     truncated: bool,
+    padding: Option<usize>,
 ) -> Result<Vec<u8>, PushError> {
     let target = StaticCompressor::new(Vec::with_capacity(usize::from(limits::UDP_ANSWER_PLAIN)));
     let mut builder = MessageBuilder::from_target(target).map_err(PushError::from)?;
@@ -248,7 +309,7 @@ fn compose(
         additional.push(record)?;
     }
     if let Some(edns) = request.edns {
-        additional.opt(|opt| write_edns(opt, edns, reply))?;
+        additional.opt(|opt| write_edns(opt, edns, reply, padding))?;
     }
     Ok(additional.finish().into_target())
 }
@@ -257,6 +318,7 @@ fn write_edns<Target: domain::base::wire::Composer + ?Sized>(
     opt: &mut OptBuilder<'_, Target>,
     edns: Edns,
     reply: &Reply,
+    padding: Option<usize>,
 ) -> Result<(), Target::AppendError> {
     opt.set_udp_payload_size(limits::UDP_ANSWER_MAX);
     opt.set_rcode(reply.rcode);
@@ -273,6 +335,18 @@ fn write_edns<Target: domain::base::wire::Composer + ?Sized>(
     }
     if let Some(error) = reply.extended_error {
         option(OptionCode::EXTENDED_ERROR, &error.to_int().to_be_bytes())?;
+    }
+    if let Some(cookie) = reply.options.cookie {
+        option(OptionCode::COOKIE, &cookie)?;
+    }
+    if let Some(name) = &reply.options.nsid {
+        option(OptionCode::NSID, name)?;
+    }
+    if let Some(tenths) = reply.options.keepalive {
+        option(OptionCode::TCP_KEEPALIVE, &tenths.to_be_bytes())?;
+    }
+    if let Some(length) = padding {
+        option(OptionCode::PADDING, &vec![0; length])?;
     }
     Ok(())
 }

@@ -1,58 +1,84 @@
-//! The answers that are the same for everyone, made in advance as they stand on the wire.
+//! The answers that need no thought, made in advance as they stand on the wire: those that are the
+//! same for everyone, and those of steered names for clients about whom it was decided lately.
 //!
 //! ```text
-//!   read: header, one question, OPT alone ──► snapshot: name, type ──► header, question, answer
-//!     └── anything else ────────────────────────┴── not there ───────► the slow path (lookup.rs)
+//!   read: header, one question, OPT alone ──► snapshot: name, type ─┬────────► header, question, answer
+//!     │                                              │              └ steered ─► decided lately? ──┘ yes
+//!     └── anything else ─────────────────────────────┴─ not there ──────────────┴─ no ─► slow path (lookup.rs)
 //! ```
 //!
 //! A snapshot is made from a table together with it, by asking the slow path for every name it
-//! holds: what the two answer cannot differ. Not in it are steered names and what leads to them,
-//! wildcards and what they stand for, names at and below a delegation, names that do not exist,
-//! and answers that do not fit a datagram for those who do not speak EDNS. Pure.
+//! holds: what the two answer cannot differ. The little zones of host names, of which there may be a
+//! million, all say the same but for their names, and are asked once. Names of signed zones have what
+//! they say to those who ask for signatures beside it. Not in it are what leads to steered names, names
+//! of a site that are not answered in its own way, wildcards and most of what they stand for, names at
+//! and below a delegation, names that do not exist, and answers that do not fit a datagram for those
+//! who do not speak EDNS. Pure.
 
-use std::collections::HashMap;
+mod secure;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::base::{Rtype, iana::Class};
 use foldhash::quality::RandomState;
+use headroom_steer::{Answer, Plan, Target};
+use headroom_units::Timestamp;
 
 use crate::{
     NameTable,
-    ecs::ClientSubnet,
+    asked::Asked,
+    decisions::Decisions,
+    ecs::Client,
+    forward::Forwarder,
+    hosts::HostNames,
     limits, lookup,
-    message::{self, Edns, Name, Question, Rcode, Request},
+    message::{self, Name, Question, Rcode, Reply, Request},
+    steered::{self, SteeredAnswers, Told, UNUSED, Wanted},
+    zone::Found,
 };
-
-/// A type that no name has (RFC 6895 §3.1: private use). What is answered to it is answered to all
-/// types that a name has no records of.
-const UNUSED: Rtype = Rtype::from_int(65_280);
-/// QR and AA in the third octet of a header; what it keeps of a query: RD.
-const QR_AA: u8 = 0x84;
-const RD: u8 = 0x01;
-/// CD, in the fourth octet.
-const CD: u8 = 0x10;
-/// What an OPT record takes before its options: root, type, size, code, version, flags, length.
-const OPT_LENGTH: usize = 11;
-/// DO, in the flags of an OPT record.
-const DO: u8 = 0x80;
+use secure::{SecureAnswers, is_odd};
 
 /// Answers by name. It does not change.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     names: HashMap<Box<[u8]>, Answers, RandomState>,
+    hosts: Arc<HostNames>,
+    /// What all of them say whose sites are answered by address, and by name.
+    at_hosts: [Answers; 2],
+    pub(crate) steered: SteeredAnswers,
+    is_any_signed: bool,
+}
+
+/// How a query was answered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// As everyone is.
+    SameForAll,
+    /// As it was decided for the client.
+    Steered,
 }
 
 /// What one name answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Answers {
     /// For types it has records of; none where the slow path has to answer.
     by_type: Box<[(u16, Option<Template>)]>,
-    /// For types it has no records of; none for an alias.
-    other: Option<Template>,
+    /// For types it has no records of; none for an alias. Many names share it.
+    other: Option<Arc<Template>>,
+    /// The site that decides its addresses.
+    site: Option<u32>,
+    /// What it says to those who ask for signatures; nothing else than to all others if none.
+    secure: Option<Box<SecureAnswers>>,
 }
 
 /// An answer without its header, question and OPT record. Its names point to the question, which
 /// has one length in whatever case it is asked.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Template {
     /// NSCOUNT and ANCOUNT as they stand in the header; there are no others.
     counts: [u8; 4],
@@ -60,79 +86,224 @@ struct Template {
 }
 
 impl Snapshot {
-    /// The answers that are the same for everyone who asks `table`.
-    pub(crate) fn of(table: &NameTable) -> Self {
-        let mut names = HashMap::default();
-        for (zone, name, rtypes) in table.owners() {
-            // Of two zones that know a name, only the nearer answers for it.
-            let answers = |zone_of: &Name| zone_of == zone;
-            if !table.zone(name, Rtype::A).is_some_and(|zone| answers(zone.apex())) {
-                continue;
+    /// The answers of `table`, which was made from `plan`, if there is one, beside what `forwarder`
+    /// asks for.
+    pub(crate) fn of(
+        table: &NameTable,
+        plan: Option<&Arc<Plan>>,
+        forwarder: Option<&Forwarder>,
+    ) -> Self {
+        let of_plan = |plan| SteeredAnswers::of(plan, table, forwarder);
+        let steered = plan.map(of_plan).unwrap_or_default();
+        let is_any_signed = table.has_signed();
+        let maker = Maker { table, plan, forwarder, steered: &steered, is_any_signed };
+        let (mut names, mut shared) = (HashMap::default(), HashSet::new());
+        for (apex, name) in table.owners() {
+            if let Some(answers) = maker.answers(apex, name, &mut shared) {
+                names.insert(name.as_slice().to_ascii_lowercase().into(), answers);
             }
-            let template = |rtype: Rtype| {
-                let question = Question { name: name.clone(), rtype, class: Class::IN };
-                Template::of(table, &question)
-            };
-            // What an alias answers is up to another name, which may have records of any type.
-            let is_alias = rtypes.contains(&Rtype::CNAME);
-            let followed: &[Rtype] = if is_alias { &[Rtype::A, Rtype::AAAA] } else { &[] };
-            let by_type = rtypes.iter().chain(followed);
-            let by_type = by_type.map(|rtype| (rtype.to_int(), template(*rtype)));
-            let other = if is_alias { None } else { template(UNUSED) };
-            let answers = Answers { by_type: by_type.collect(), other };
-            names.insert(name.as_slice().to_ascii_lowercase().into(), answers);
         }
-        Self { names }
+        let at_hosts = [false, true].map(|by_name| maker.at_hosts(by_name).unwrap_or_default());
+        Self { names, hosts: table.hosts(), at_hosts, steered, is_any_signed }
     }
 
-    /// Writes the answer to a query that came in a datagram. False if the slow path has to answer,
-    /// or has to leave it unanswered; then `answer` holds nothing of use.
-    pub(crate) fn answer(&self, query: &[u8], answer: &mut Vec<u8>) -> bool {
-        self.find(query, answer).is_some()
-    }
-
-    fn find(&self, query: &[u8], answer: &mut Vec<u8>) -> Option<()> {
+    /// Writes the answer to a query that came in a datagram from `source`. `None` if the slow path has
+    /// to answer, or has to leave it unanswered; then `answer` holds nothing of use.
+    pub(crate) fn answer(
+        &self,
+        query: &[u8],
+        source: IpAddr,
+        decisions: &mut Decisions,
+        now: Timestamp,
+        answer: &mut Vec<u8>,
+    ) -> Option<Answered> {
         let asked = Asked::read(query)?;
-        let template = self.template(asked.name, asked.rtype)?;
-        // It fits: it was made for those who do not speak EDNS, with room for what those who do get.
-        answer.clear();
-        answer.extend_from_slice(&query[..2]);
-        answer.push(QR_AA | query[2] & RD);
-        answer.push(query[3] & CD);
-        answer.extend_from_slice(&[0, 1]);
-        answer.extend_from_slice(&template.counts);
-        answer.extend_from_slice(&[0, u8::from(asked.edns.is_some())]);
-        answer.extend_from_slice(asked.question);
-        answer.extend_from_slice(&template.records);
-        if let Some(edns) = asked.edns {
-            write_opt(edns, answer);
+        let (answers, site) = self.find(asked.lower(&mut [0; limits::NAME_MAX]))?;
+        let is_secure = self.is_any_signed && asked.is_secure();
+        let steered = site.and_then(|site| Some((site, self.wanted(answers, site, asked.rtype)?)));
+        let Some((site, wanted)) = steered else {
+            answers.template(asked.rtype, is_secure)?.write(&asked, query, answer);
+            return (answer.len() <= asked.limit()).then_some(Answered::SameForAll);
+        };
+        let client = Client::of(asked.edns.and_then(|edns| edns.subnet), source);
+        let recalled = decisions.recall(site, client.prefix, now)?;
+        match self.steered.told(site, recalled.said, wanted) {
+            Told::Records(template) if is_secure => {
+                let signatures = answers.secure.as_ref().and_then(|secure| secure.signatures());
+                let begin = |counts, answer: &mut Vec<u8>| asked.begin(query, counts, answer);
+                template.secure()?.write(signatures, recalled.ttl, begin, answer)?;
+                asked.end(client.scope, answer);
+            }
+            Told::Records(template) => {
+                asked.begin(query, template.counts, answer);
+                template.write(recalled.ttl, answer);
+                asked.end(client.scope, answer);
+            }
+            Told::Denial => answers.denial(wanted, is_secure)?.write(&asked, query, answer),
+            Told::Elsewhere => return None,
         }
-        Some(())
+        if answer.len() > asked.limit() {
+            return None;
+        }
+        decisions.count(&recalled);
+        Some(Answered::Steered)
     }
 
-    fn template(&self, name: &[u8], rtype: u16) -> Option<&Template> {
-        let mut lower = [0; limits::NAME_MAX];
-        let lower = &mut lower[..name.len()];
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let answers = self.names.get(&*lower)?;
-        match answers.by_type.iter().find(|(held, _)| *held == rtype) {
+    /// What is wanted of a site at one of its names, if it is for the site to decide.
+    fn wanted(&self, answers: &Answers, site: u32, rtype: u16) -> Option<Wanted> {
+        const A: u16 = Rtype::A.to_int();
+        const AAAA: u16 = Rtype::AAAA.to_int();
+        const CNAME: u16 = Rtype::CNAME.to_int();
+        match rtype {
+            A => Some(Wanted::A),
+            AAAA => Some(Wanted::Aaaa),
+            // Only who asks for the alias itself is not told what is behind it.
+            CNAME => None,
+            _ if !is_plain(rtype) || answers.by_type.iter().any(|(held, _)| *held == rtype) => None,
+            _ => self.steered.is_by_name(site).then_some(Wanted::Other),
+        }
+    }
+
+    /// What a name answers, and the site that decides its addresses.
+    fn find(&self, name: &[u8]) -> Option<(&Answers, Option<u32>)> {
+        if let Some(answers) = self.names.get(name) {
+            return Some((answers, answers.site));
+        }
+        let site = self.hosts.site(name)?;
+        let by_name = self.steered.hosts_by_name(site)?;
+        Some((&self.at_hosts[usize::from(by_name)], Some(site)))
+    }
+}
+
+/// Makes a snapshot's answers by asking the slow path.
+struct Maker<'t> {
+    table: &'t NameTable,
+    plan: Option<&'t Arc<Plan>>,
+    forwarder: Option<&'t Forwarder>,
+    steered: &'t SteeredAnswers,
+    is_any_signed: bool,
+}
+
+impl Maker<'_> {
+    /// What a name of a zone answers; nothing if another zone answers for it.
+    fn answers(
+        &self,
+        apex: &Name,
+        name: &Name,
+        shared: &mut HashSet<Arc<Template>>,
+    ) -> Option<Answers> {
+        // Of two zones that know a name, only the nearer answers for it; and none does for what it
+        // has below a cut or a DNAME.
+        let zone = self.table.zone(name, Rtype::A).filter(|zone| zone.apex() == apex)?;
+        let Found::Node(node) = zone.find(name, Rtype::A) else { return None };
+        let rtypes: Vec<Rtype> = node.rtypes().collect();
+        // What is made in advance for a site fits where it is answered in the site's own way.
+        let site = node.site.as_ref().and_then(|id| {
+            let site = self.plan?.sites.get(id)?;
+            let is_alias = lookup::is_alias(self.table, self.forwarder, name, &zone, node, site);
+            let by_name = lookup::is_by_name(site);
+            Some((self.steered.number(id)?, by_name)).filter(|_| is_alias == by_name)
+        });
+        // What an alias answers is up to another name, which may have records of any type.
+        let is_alias = rtypes.contains(&Rtype::CNAME);
+        let followed: &[Rtype] = if is_alias { &[Rtype::A, Rtype::AAAA] } else { &[] };
+        let template = |rtype: Rtype| Template::of(self.table, &question(name, rtype));
+        let by_type = rtypes.iter().chain(followed);
+        let by_type = by_type
+            .map(|rtype| (rtype.to_int(), if is_odd(*rtype) { None } else { template(*rtype) }));
+        let other = match site {
+            Some((_, by_name)) if !by_name && !is_alias => self
+                .denial(name, UNUSED, false)
+                .and_then(|said| Template::of_plain(&question(name, UNUSED), &said)),
+            _ if is_alias => None,
+            _ => template(UNUSED),
+        };
+        let other = other.map(|template| {
+            let template = Arc::new(template);
+            shared.get(&template).cloned().unwrap_or_else(|| {
+                shared.insert(Arc::clone(&template));
+                template
+            })
+        });
+        let secure = self.secure(name, &zone, node, site.map(|(_, by_name)| by_name));
+        let site = site.map(|(number, _)| number);
+        Some(Answers { by_type: by_type.collect(), other, site, secure })
+    }
+
+    /// What all host names say that are little zones of their own, as one of them does.
+    fn at_hosts(&self, by_name: bool) -> Option<Answers> {
+        let hosts = self.table.hosts();
+        let is_such = |(name, site): &(Name, u32)| {
+            // One that is signed says something else.
+            self.steered.hosts_by_name(*site) == Some(by_name)
+                && self.table.host_zone(name).is_some()
+        };
+        let (name, _) = hosts.iter().find(is_such)?;
+        let apex = [Rtype::SOA, Rtype::NS].map(|rtype| {
+            let reply = lookup::look_up_unsteered(self.table, &question(&name, rtype), false);
+            (rtype.to_int(), reply.and_then(|reply| Template::at_any_name(&name, &reply)))
+        });
+        let denial = if by_name { None } else { self.denial(&name, UNUSED, false) };
+        let other = denial.and_then(|reply| Template::at_any_name(&name, &reply));
+        let other = other.map(Arc::new);
+        Some(Answers { by_type: apex.into(), other, site: None, secure: None })
+    }
+
+    /// What a steered name that is answered by address says to types that it has no records of.
+    fn denial(&self, name: &Name, rtype: Rtype, dnssec_ok: bool) -> Option<Reply> {
+        let (region, _) = self.plan?.regions.first_key_value()?;
+        let nowhere = Target::Addresses(Vec::new());
+        let ttl = Duration::ZERO;
+        let (target, region) = (nowhere, region.clone());
+        let nowhere = Answer { target, ttl, region, scope: 0, server: None, hold: None };
+        let question = question(name, rtype);
+        lookup::look_up_as(self.table, self.plan?, &question, &nowhere, dnssec_ok)
+    }
+}
+
+fn question(name: &Name, rtype: Rtype) -> Question {
+    Question { name: name.clone(), rtype, class: Class::IN }
+}
+
+impl Answers {
+    fn template(&self, rtype: u16, is_secure: bool) -> Option<&Template> {
+        let secure = self.secure.as_ref().filter(|_| is_secure);
+        match self.by_type.iter().find(|(held, _)| *held == rtype) {
             _ if !is_plain(rtype) => None,
+            _ if secure.is_some() => secure?.template(rtype),
             Some((_, template)) => template.as_ref(),
-            None => answers.other.as_ref(),
+            None => self.other.as_deref(),
+        }
+    }
+
+    /// That steering gives it no address of the type that is wanted.
+    fn denial(&self, wanted: Wanted, is_secure: bool) -> Option<&Template> {
+        match self.secure.as_ref().filter(|_| is_secure) {
+            Some(secure) => secure.denial(wanted),
+            None => self.other.as_deref(),
         }
     }
 }
 
 impl Template {
     fn of(table: &NameTable, question: &Question) -> Option<Self> {
-        let reply = lookup::look_up_unsteered(table, question)?;
+        Self::of_plain(question, &lookup::look_up_unsteered(table, question, false)?)
+    }
+
+    /// `reply`, as it is said to this question, for those who do not speak EDNS too.
+    fn of_plain(question: &Question, reply: &Reply) -> Option<Self> {
+        Self::of_reply(question, reply, limits::UDP_ANSWER_PLAIN)
+    }
+
+    /// `reply`, as it is said to this question, with room within `limit` for what those who speak
+    /// EDNS get.
+    fn of_reply(question: &Question, reply: &Reply, limit: u16) -> Option<Self> {
         if !reply.authoritative || reply.rcode != Rcode::NOERROR || !reply.additional.is_empty() {
             return None;
         }
         let request = Request::of(question.clone());
-        let limit = usize::from(limits::UDP_ANSWER_PLAIN) - OPT_LENGTH - limits::CLIENT_SUBNET_MAX;
-        let written = message::write(&request, &reply, limit);
+        let limit = usize::from(limit) - limits::OPT_LENGTH - limits::CLIENT_SUBNET_MAX;
+        let written = message::write(&request, reply, limit);
         if written.truncated {
             return None;
         }
@@ -140,103 +311,25 @@ impl Template {
         let counts = written.octets.get(6..10)?.try_into().ok()?;
         Some(Self { counts, records: written.octets.get(records..)?.into() })
     }
+
+    /// `reply`, as it is said to any name in place of this one.
+    fn at_any_name(name: &Name, reply: &Reply) -> Option<Self> {
+        let steered::Template { counts, records, .. } = steered::Template::of(name, reply)?;
+        Some(Self { counts, records })
+    }
+
+    /// Writes it as the answer to a query. It is the same for everyone (RFC 7871 §7.2.1).
+    fn write(&self, asked: &Asked<'_>, query: &[u8], answer: &mut Vec<u8>) {
+        asked.begin(query, self.counts, answer);
+        answer.extend_from_slice(&self.records);
+        asked.end(0, answer);
+    }
 }
 
 /// False for the types that ask for more or for something else than the records of a name.
 fn is_plain(rtype: u16) -> bool {
     let (ds, opt) = (Rtype::DS.to_int(), Rtype::OPT.to_int());
     rtype != ds && rtype != opt && !(128..=255).contains(&rtype)
-}
-
-/// A query of the usual form.
-struct Asked<'q> {
-    /// Name, type and class as they stand in the query.
-    question: &'q [u8],
-    name: &'q [u8],
-    rtype: u16,
-    edns: Option<Edns>,
-}
-
-impl<'q> Asked<'q> {
-    /// Reads a query of the usual form: opcode QUERY, one question of class IN, no records but an
-    /// OPT record of version 0 at its end. `None` for any other.
-    fn read(query: &'q [u8]) -> Option<Self> {
-        let (header, rest) = query.split_at_checked(limits::HEADER_LENGTH)?;
-        let is_query = header[2] & !RD == 0 && header[4..10] == [0, 1, 0, 0, 0, 0];
-        if !is_query || header[10] != 0 || header[11] > 1 {
-            return None;
-        }
-        let length = name_length(rest)?;
-        let (question, rest) = rest.split_at_checked(length + 4)?;
-        let (name, fixed) = question.split_at(length);
-        let rtype = u16::from_be_bytes([fixed[0], fixed[1]]);
-        if fixed[2..] != Class::IN.to_int().to_be_bytes() {
-            return None;
-        }
-        let edns = match (header[11], rest) {
-            (0, []) => None,
-            (1, rest) => Some(read_opt(rest)?),
-            _ => return None,
-        };
-        Some(Self { question, name, rtype, edns })
-    }
-}
-
-/// How long the name is that `octets` begin with, if it is whole and is not compressed.
-fn name_length(octets: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let label = usize::from(*octets.get(at)?);
-        at += 1 + label;
-        match label {
-            0 => return (at <= limits::NAME_MAX).then_some(at),
-            1..=63 => {}
-            _ => return None,
-        }
-    }
-}
-
-fn read_opt(record: &[u8]) -> Option<Edns> {
-    let (fixed, mut options) = record.split_at_checked(OPT_LENGTH)?;
-    let [0, 0, 41, size_high, size_low, _, 0, flags, _, length_high, length_low] = *fixed else {
-        return None;
-    };
-    if options.len() != usize::from(u16::from_be_bytes([length_high, length_low])) {
-        return None;
-    }
-    let mut edns = Edns {
-        udp_size: u16::from_be_bytes([size_high, size_low]),
-        dnssec_ok: flags & DO != 0,
-        subnet: None,
-    };
-    while !options.is_empty() {
-        let (head, rest) = options.split_at_checked(4)?;
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let (data, rest) = rest.split_at_checked(length)?;
-        options = rest;
-        if head[..2] == ClientSubnet::CODE && edns.subnet.is_none() {
-            edns.subnet = Some(ClientSubnet::read(data).ok()?);
-        }
-    }
-    Some(edns)
-}
-
-fn write_opt(edns: Edns, answer: &mut Vec<u8>) {
-    let [size_high, size_low] = limits::UDP_ANSWER_MAX.to_be_bytes();
-    let flags = if edns.dnssec_ok { DO } else { 0 };
-    answer.extend_from_slice(&[0, 0, 41, size_high, size_low, 0, 0, flags, 0]);
-    let length = answer.len();
-    answer.extend_from_slice(&[0, 0]);
-    if let Some(subnet) = edns.subnet {
-        // RFC 7871 §7.2.1: the answer is the same for all.
-        answer.extend_from_slice(&ClientSubnet::CODE);
-        answer.extend_from_slice(&[0, 0]);
-        let begin = answer.len();
-        subnet.write(0, answer);
-        let written = u8::try_from(answer.len() - begin).unwrap_or_default();
-        answer[begin - 1] = written;
-        answer[length + 1] = written + 4;
-    }
 }
 
 #[cfg(test)]
@@ -248,7 +341,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Responder, Transport, Zone, testing};
+    use crate::{
+        Responder, Transport, Zone,
+        asked::{CD, DO, RD},
+        message::Name,
+        testing,
+    };
 
     const ZONE: &str = "$ORIGIN shop.example.
         @ 3600 SOA ns1 admin 1 2 3 4 60
@@ -264,10 +362,12 @@ mod tests {
         *.wild 60 A 192.0.2.5
         sub 60 NS ns.sub
         ns.sub 60 A 192.0.2.6
+        old 60 DNAME deep
+        hid.old 60 TXT d
         loop1 60 CNAME loop2
         loop2 60 CNAME loop1
         ";
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 16] = [
         "shop.example",
         "ns1.shop.example",
         "www.shop.example",
@@ -278,6 +378,8 @@ mod tests {
         "x.wild.shop.example",
         "sub.shop.example",
         "ns.sub.shop.example",
+        "old.shop.example",
+        "hid.old.shop.example",
         "loop1.shop.example",
         "none.shop.example",
         "example",
@@ -294,7 +396,7 @@ mod tests {
     }
 
     fn query(name: &str, rtype: u16, opt: Option<&[u8]>) -> Vec<u8> {
-        let mut query = vec![7, 8, RD, CD, 0, 1, 0, 0, 0, 0, 0, u8::from(opt.is_some())];
+        let mut query = vec![0xab, 0xcd, RD, CD, 0, 1, 0, 0, 0, 0, 0, u8::from(opt.is_some())];
         query.extend_from_slice(Name::bytes_from_str(name).unwrap().as_slice());
         query.extend_from_slice(&rtype.to_be_bytes());
         query.extend_from_slice(&[0, 1]);
@@ -313,9 +415,19 @@ mod tests {
     }
 
     fn at_once(query: &[u8]) -> Option<Vec<u8>> {
-        let snapshot = Snapshot::of(&NameTable::of_zones(&[zone()]));
+        let snapshot = Snapshot::of(&NameTable::of_zones(&[zone()]), None, None);
+        let (answered, answer) = ask(&snapshot, &mut Decisions::new(), query);
+        answered.map(|_| answer)
+    }
+
+    fn ask(
+        snapshot: &Snapshot,
+        decisions: &mut Decisions,
+        query: &[u8],
+    ) -> (Option<Answered>, Vec<u8>) {
+        let (source, now) = ("198.51.100.1".parse().unwrap(), Timestamp::EPOCH);
         let mut answer = Vec::new();
-        snapshot.answer(query, &mut answer).then_some(answer)
+        (snapshot.answer(query, source, decisions, now, &mut answer), answer)
     }
 
     #[test]
@@ -336,6 +448,8 @@ mod tests {
             ("ns.sub.shop.example", Rtype::A, false),
             ("x.wild.shop.example", Rtype::A, false),
             ("none.shop.example", Rtype::A, false),
+            ("old.shop.example", Rtype::A, true),
+            ("hid.old.shop.example", Rtype::TXT, false),
         ] {
             let found = at_once(&query(name, rtype.to_int(), None));
             assert_eq!(found.is_some(), expected, "{name} {rtype}");
@@ -343,24 +457,78 @@ mod tests {
     }
 
     #[test]
-    fn steered_names_and_what_leads_to_them_are_not_in_it() {
-        let plan = headroom_steer::plan(&testing::input());
+    fn steered_names_and_what_leads_to_them_are_not_the_same_for_all() {
+        let plan = Arc::new(headroom_steer::plan(&testing::input()));
         let table = NameTable::of_plan(&plan, &testing::zones(), None);
-        let snapshot = Snapshot::of(&table);
+        let snapshot = Snapshot::of(&table, Some(&plan), None);
         let (mut steered, mut others) = (0, 0);
-        for (_, name, _) in table.owners() {
+        let hosts = table.hosts();
+        let hosts = hosts.iter().map(|(name, _)| name);
+        for name in table.owners().map(|(_, name)| name.clone()).chain(hosts) {
             for rtype in [Rtype::A, Rtype::AAAA] {
-                let question = Question { name: name.clone(), rtype, class: Class::IN };
+                let question = question(&name, rtype);
                 let query = query(&name.to_string(), rtype.to_int(), None);
-                let is_in = snapshot.answer(&query, &mut Vec::new());
-                match lookup::look_up_unsteered(&table, &question) {
+                let is_in = ask(&snapshot, &mut Decisions::new(), &query).0.is_some();
+                match lookup::look_up_unsteered(&table, &question, false) {
                     None => steered += 1,
                     Some(_) => others += u32::from(is_in),
                 }
-                assert!(!is_in || lookup::look_up_unsteered(&table, &question).is_some(), "{name}");
+                assert!(
+                    !is_in || lookup::look_up_unsteered(&table, &question, false).is_some(),
+                    "{name}"
+                );
             }
         }
         assert!(steered > 2 && others > 2, "{steered} {others}");
+    }
+
+    #[test]
+    fn hosts_with_a_zone_of_their_own_are_answered_as_the_slow_path_does() {
+        let input = testing::input();
+        let mut responder = testing::responder_of(&input, &testing::zones());
+        let plan = Arc::new(headroom_steer::plan(&input));
+        let table = NameTable::of_plan(&plan, &testing::zones(), None);
+        let snapshot = Snapshot::of(&table, Some(&plan), None);
+        let mut answered = [0; 2];
+        for ((name, site), rtype) in
+            table.hosts().iter().flat_map(|host| TYPES.map(|rtype| (host.clone(), rtype)))
+        {
+            let query = query(&name.to_string(), rtype, Some(&[]));
+            if let (Some(found), answer) = ask(&snapshot, &mut Decisions::new(), &query) {
+                assert_eq!(found, Answered::SameForAll);
+                let source: SocketAddr = "198.51.100.1:53".parse().unwrap();
+                let now = Timestamp::EPOCH;
+                let slowly = responder.respond(&query, source, Transport::Udp, now).unwrap();
+                assert_eq!(testing::print(&answer), testing::print(&slowly), "{name} {rtype}");
+                answered[usize::from(snapshot.steered.hosts_by_name(site).unwrap())] += 1;
+            }
+        }
+        // SOA and NS of each, and of those without an alias what they do not have.
+        assert!(answered[0] >= 2 * 4 && answered[1] >= 2, "{answered:?}");
+    }
+
+    #[test]
+    fn what_a_steered_name_is_laid_over_is_answered_as_the_slow_path_does() {
+        let mut input = testing::over(&headroom_steer::Remainder::ReturnRecords);
+        let deep = "x.b.wild.over.example".parse().unwrap();
+        input.sites.last_mut().unwrap().hosts.push((deep, true));
+        let zones = [Arc::new(Zone::parse(testing::OVER_ZONE).unwrap())];
+        let mut responder = testing::responder_of(&input, &zones);
+        let plan = Arc::new(headroom_steer::plan(&input));
+        let table = NameTable::of_plan(&plan, &zones, None);
+        let snapshot = Snapshot::of(&table, Some(&plan), None);
+        let mut answered = 0;
+        for ((_, name), rtype) in table.owners().flat_map(|name| TYPES.map(|rtype| (name, rtype))) {
+            let query = query(&name.to_string(), rtype, None);
+            if let (Some(_), answer) = ask(&snapshot, &mut Decisions::new(), &query) {
+                let source: SocketAddr = "198.51.100.1:53".parse().unwrap();
+                let now = Timestamp::EPOCH;
+                let slowly = responder.respond(&query, source, Transport::Udp, now).unwrap();
+                assert_eq!(answer, slowly, "{name} {rtype}");
+                answered += 1;
+            }
+        }
+        assert!(answered > 20, "{answered}");
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //!
 //! Queries are written octet by octet, apart from the code under test.
 
+pub(crate) mod primary;
+pub(crate) mod running;
+
 use std::{fmt::Write, net::IpAddr, sync::Arc, time::Duration};
 
 use domain::{
@@ -16,8 +19,8 @@ use domain::{
 };
 use expect_test::Expect;
 use headroom_steer::{
-    AssignAlgorithm, Edge, Entitlement, Fleet, NameServer, OverShare, Owner, PlanInput, Region,
-    Remainder, Server, Severity, SiteInput, SiteRules,
+    AssignAlgorithm, Assignment, Edge, Entitlement, Fleet, NameServer, OverShare, Owner, PlanInput,
+    Region, Remainder, Server, Severity, SiteInput, SiteRules,
 };
 use headroom_units::{BitRate, Class, ContractId, Generation, RequestRate, SiteId, Timestamp};
 use ipnet::IpNet;
@@ -44,12 +47,14 @@ pub(crate) fn input() -> PlanInput {
         let server = |(address, weight): &(&str, u32)| Server {
             addresses: vec![address.parse().unwrap()],
             weight: *weight,
+            region: None,
         };
         addresses.iter().map(server).collect::<Vec<_>>()
     };
     let returned = ["198.51.100.9", "2001:db8:f::9"].map(|address| address.parse().unwrap());
     let pool = servers(&[("198.51.100.1", 1), ("198.51.100.2", 1), ("198.51.100.3", 2)]);
-    let assign = |algorithm| Remainder::Assign { algorithm, servers: pool.clone() };
+    let assign =
+        |algorithm| Remainder::Assign(Assignment { algorithm, servers: pool.clone(), check: None });
     PlanInput {
         now: Timestamp::EPOCH,
         generation: Generation::new(7),
@@ -88,7 +93,7 @@ pub(crate) fn input() -> PlanInput {
     }
 }
 
-fn by_name(name: &str) -> Remainder {
+pub(crate) fn by_name(name: &str) -> Remainder {
     Remainder::ReturnName(name.parse().unwrap())
 }
 
@@ -148,6 +153,39 @@ sub      DS 1 13 2 00
 ns.sub   A 203.0.113.99
 ";
 
+/// A zone that a site's hosts lie in.
+pub(crate) const OVER_ZONE: &str = "\
+$ORIGIN over.example.
+$TTL 600
+@        SOA ns1 admin 42 3600 600 604800 120
+@        NS ns1
+@        A 203.0.113.1
+@        AAAA 2001:db8:a::1
+@        MX 10 mail
+@        TXT \"v=spf1 -all\"
+@        HTTPS 1 . alpn=h3 ipv4hint=203.0.113.1
+ns1      A 203.0.113.53
+mail     A 203.0.113.25
+www  10  A 203.0.113.2
+www      A 203.0.113.3
+www      CAA 0 issue \"ca.example\"
+origin   A 203.0.113.4
+*.wild   A 203.0.113.5
+*.wild   TXT \"any\"
+";
+
+/// The plan with a site whose hosts lie in that zone: its apex, a name with other records, one that
+/// a wildcard stands for, and one that the zone does not have.
+pub(crate) fn over(remainder: &Remainder) -> PlanInput {
+    let mut input = input();
+    let hosts = ["over.example", "www.over.example", "a.wild.over.example", "new.over.example"];
+    let mut over = site("over", hosts[0], remainder.clone());
+    over.hosts = hosts.map(|host| (host.parse().unwrap(), true)).into();
+    input.sites.push(over);
+    input.entitlements.push(("over".parse().unwrap(), entitlement(9, 100, 200)));
+    input
+}
+
 pub(crate) fn zones() -> Vec<Arc<Zone>> {
     vec![Arc::new(Zone::parse(STATIC_ZONE).unwrap())]
 }
@@ -200,6 +238,8 @@ pub(crate) struct Query {
     size: u16,
     dnssec_ok: bool,
     options: Vec<(u16, Vec<u8>)>,
+    /// Whether it goes without a question.
+    is_bare: bool,
 }
 
 impl Query {
@@ -216,19 +256,26 @@ impl Query {
             size: 1232,
             dnssec_ok: false,
             options: Vec::new(),
+            is_bare: false,
         };
         for word in words {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            query.edns |= !matches!(key, "tcp" | "class");
+            query.edns |= !matches!(key, "tcp" | "tls" | "class" | "bare");
             match key {
                 "edns" => {}
                 "tcp" => query.transport = Transport::Tcp,
+                "tls" => query.transport = Transport::Tls,
+                "bare" => query.is_bare = true,
                 "class" => query.class = value.parse().unwrap(),
                 "do" => query.dnssec_ok = true,
                 "version" => query.version = value.parse().unwrap(),
                 "size" => query.size = value.parse().unwrap(),
                 "subnet" => query.options.push((8, subnet(value.parse().unwrap()))),
                 "option" => query.options.push((value.parse().unwrap(), vec![1, 2, 3, 4])),
+                "raw" => {
+                    let (code, data) = value.split_once(':').unwrap();
+                    query.options.push((code.parse().unwrap(), octets(data)));
+                }
                 "raw-subnet" => {
                     let octets = value.split(',').map(|octet| octet.parse().unwrap()).collect();
                     query.options.push((8, octets));
@@ -241,14 +288,17 @@ impl Query {
 
     pub(crate) fn octets(&self) -> Vec<u8> {
         let additional = u8::from(self.edns);
-        let mut octets = vec![0xab, 0xcd, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, additional];
-        for label in self.name.split('.').filter(|label| !label.is_empty()) {
-            octets.push(u8::try_from(label.len()).unwrap());
-            octets.extend(label.as_bytes());
+        let questions = u8::from(!self.is_bare);
+        let mut octets = vec![0xab, 0xcd, 0x01, 0, 0, questions, 0, 0, 0, 0, 0, additional];
+        if !self.is_bare {
+            for label in self.name.split('.').filter(|label| !label.is_empty()) {
+                octets.push(u8::try_from(label.len()).unwrap());
+                octets.extend(label.as_bytes());
+            }
+            octets.push(0);
+            octets.extend(self.rtype.to_int().to_be_bytes());
+            octets.extend(self.class.to_be_bytes());
         }
-        octets.push(0);
-        octets.extend(self.rtype.to_int().to_be_bytes());
-        octets.extend(self.class.to_be_bytes());
         if self.edns {
             octets.extend([0, 0, 41]);
             octets.extend(self.size.to_be_bytes());
@@ -264,6 +314,12 @@ impl Query {
         }
         octets
     }
+}
+
+/// Octets from hexadecimal digits.
+pub(crate) fn octets(hex: &str) -> Vec<u8> {
+    let pairs = (0..hex.len()).step_by(2);
+    pairs.map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 fn subnet(net: IpNet) -> Vec<u8> {
@@ -315,6 +371,11 @@ pub(crate) fn print(reply: &[u8]) -> String {
                 OptionCode::EXTENDED_ERROR => {
                     write!(text, " error={}", u16::from_be_bytes([data[0], data[1]]))
                 }
+                OptionCode::COOKIE => {
+                    let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+                    write!(text, " cookie={hex}")
+                }
+                OptionCode::PADDING => write!(text, " padding={} of {}", data.len(), reply.len()),
                 code => write!(text, " {code}={data:?}"),
             }
             .unwrap();

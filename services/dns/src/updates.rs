@@ -4,22 +4,21 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use headroom_bus::{Bus, BusError, Subscription, subjects::NAME_SERVER_REPORTS};
 use headroom_steer::{Plan, Severity, SiteRegion, SteeringReport, check};
-use headroom_units::{HostName, NameServerId, Timestamp};
+use headroom_units::{NameServerId, Timestamp};
 use headroom_wire::{BudgetsMessage, MappingMeter, NameServerReport, PlanDocument, Text, Time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{NameTable, Zone, metrics::PlanOutcome, server::Shared, snapshot::Snapshot};
+use crate::{limits, metrics::PlanOutcome, server::Shared, tables::Tables};
 
 /// How long to wait after a message could not be read, so that a lasting fault does not spin.
 const FAULT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes plans in: looks them over, saves them, puts them in force.
+/// Takes plans in: looks them over, puts them in force, saves them.
 #[derive(Debug, Clone)]
 pub(crate) struct Intake {
     id: NameServerId,
     file: Option<PathBuf>,
-    zones: Vec<Arc<Zone>>,
-    hostmaster: Option<HostName>,
+    tables: Arc<Tables>,
     shared: Arc<Shared>,
 }
 
@@ -27,11 +26,10 @@ impl Intake {
     pub(crate) fn new(
         id: NameServerId,
         file: Option<PathBuf>,
-        zones: Vec<Arc<Zone>>,
-        hostmaster: Option<HostName>,
+        tables: Arc<Tables>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { id, file, zones, hostmaster, shared }
+        Self { id, file, tables, shared }
     }
 
     pub(crate) fn id(&self) -> &NameServerId {
@@ -81,16 +79,20 @@ impl Intake {
             tracing::error!(generation = %plan.generation, %note, "a plan is refused");
             return PlanOutcome::Unsound;
         }
-        let saved = match &self.file {
-            Some(path) => headroom_planfile::save(path, &plan),
-            None => Ok(()),
-        };
-        let outcome = self.install(Arc::new(plan));
-        match saved {
-            Err(error) if outcome == PlanOutcome::Installed => {
-                // A full disk must not stop steering: only a restart would fall back.
-                tracing::error!(%error, "a plan is in force but not saved");
-                PlanOutcome::NotSaved
+        let plan = Arc::new(plan);
+        let outcome = self.install(Arc::clone(&plan));
+        // The disk may be slow, and nobody's answer waits for it: after a crash in between, the plan
+        // comes over the bus again.
+        match &self.file {
+            Some(path) if outcome == PlanOutcome::Installed => {
+                match headroom_planfile::save(path, &plan) {
+                    Ok(()) => outcome,
+                    Err(error) => {
+                        // A full disk must not stop steering: only a restart would fall back.
+                        tracing::error!(%error, "a plan is in force but not saved");
+                        PlanOutcome::NotSaved
+                    }
+                }
             }
             _ => outcome,
         }
@@ -101,12 +103,9 @@ impl Intake {
             tracing::warn!(id = %self.id, "the plan does not know this name server");
         }
         let generation = plan.generation;
-        let table = NameTable::of_plan(&plan, &self.zones, self.hostmaster.as_ref());
-        let snapshot = Arc::new(Snapshot::of(&table));
-        if !self.shared.responder().install(plan, table) {
+        if !self.tables.install(plan) {
             return PlanOutcome::NotNewer;
         }
-        self.shared.snapshot.store(snapshot);
         self.shared.metrics.set_generation(generation.number());
         tracing::info!(%generation, "a plan is in force");
         PlanOutcome::Installed
@@ -121,6 +120,25 @@ pub(crate) async fn take_plans(
 ) {
     while let Some(document) = next(&mut plans, &stop).await {
         intake.take(Plan::from(document)).await;
+    }
+}
+
+/// Looks whether there is anything to sign, until told to stop.
+pub(crate) async fn keep_signed(tables: Arc<Tables>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(limits::KEYS_EVERY) => {}
+        }
+        renew_signatures(&tables).await;
+    }
+}
+
+/// Signs what has to be signed. Thousands of signatures take their time.
+pub(crate) async fn renew_signatures(tables: &Arc<Tables>) {
+    let tables = Arc::clone(tables);
+    if let Err(error) = tokio::task::spawn_blocking(move || tables.renew()).await {
+        tracing::error!(%error, "zones could not be signed");
     }
 }
 
@@ -139,7 +157,7 @@ pub(crate) async fn renew_budgets(
 }
 
 /// The next message; `None` when told to stop or the bus is gone.
-async fn next<T: serde::de::DeserializeOwned>(
+pub(crate) async fn next<T: serde::de::DeserializeOwned>(
     subscription: &mut Subscription<T>,
     stop: &CancellationToken,
 ) -> Option<T> {
@@ -177,7 +195,9 @@ pub(crate) async fn report(
         end = end.max(headroom_clock::now().seconds());
         let places = shared.responder().report().into_iter().map(meter).collect();
         let second = Time(Timestamp::from_seconds(end - 1));
-        let report = NameServerReport { name_server: Text(id.clone()), second, places };
+        let assignments = shared.assigned.report(headroom_clock::now());
+        let name_server = Text(id.clone());
+        let report = NameServerReport { name_server, second, places, assignments };
         if let Err(error) = bus.publish(&NAME_SERVER_REPORTS, &report) {
             tracing::error!(%error, "a report is lost");
         }

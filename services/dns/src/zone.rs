@@ -3,22 +3,25 @@
 //! Static zones are read from master files ([`Zone::parse`]); the network's own zone and those of
 //! delegated host names are made from the plan (`names.rs`). A look-up follows RFC 1034 §4.3.2.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
-    base::{Rtype, iana::Class, name::FlattenInto},
+    base::{Rtype, Serial, Ttl, iana::Class, name::FlattenInto},
+    rdata::Soa,
     zonefile::inplace::{Entry, Zonefile},
 };
 use headroom_units::SiteId;
 
 use crate::{
-    ZoneError, limits,
-    message::{self, Data, Name, Record},
+    ZoneError,
+    dnssec::{Chain, Variant},
+    limits,
+    message::{self, Data, ExtendedErrorCode, Name, Record},
 };
 
 /// The records of one name and type; they share a TTL (RFC 2181 §5.2).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordSet {
     pub(crate) rtype: Rtype,
     pub(crate) ttl: u32,
@@ -31,6 +34,10 @@ pub(crate) struct Node {
     sets: Vec<RecordSet>,
     /// The site that decides the addresses of this name.
     pub(crate) site: Option<SiteId>,
+    /// Whether it stands here for a steered name alone, and not in the zone itself.
+    is_laid_over: bool,
+    /// What steering may answer here, signed in advance.
+    pub(crate) variants: Box<[Variant]>,
 }
 
 impl Node {
@@ -38,8 +45,35 @@ impl Node {
         self.sets.iter().find(|set| set.rtype == rtype)
     }
 
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &RecordSet> {
+        self.sets.iter()
+    }
+
+    /// The signatures of its records of one type.
+    pub(crate) fn signatures(&self, covered: Rtype) -> impl Iterator<Item = &Data> {
+        let all = self.set(Rtype::RRSIG).into_iter().flat_map(|set| &set.data);
+        all.filter(move |data| matches!(data, Data::Rrsig(one) if one.type_covered() == covered))
+    }
+
+    /// Puts records beside the others.
+    pub(crate) fn put(&mut self, set: RecordSet) {
+        self.sets.retain(|held| held.rtype != set.rtype);
+        self.sets.push(set);
+    }
+
+    /// The types of its records.
+    pub(crate) fn rtypes(&self) -> impl Iterator<Item = Rtype> {
+        self.sets.iter().map(|set| set.rtype)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.site.is_none()
+    }
+
+    /// Whether it has records that a CNAME must not stand beside, if it is steered: its addresses,
+    /// and what speaks of its servers, are hidden then.
+    pub(crate) fn has_others(&self) -> bool {
+        self.sets.iter().any(|set| !is_steered(set.rtype) && !stands_beside_cname(set.rtype))
     }
 
     fn add(&mut self, ttl: u32, rtype: Rtype, data: Data) {
@@ -61,6 +95,10 @@ pub struct Zone {
     denial: Record,
     nodes: HashMap<Name, Node>,
     is_assumed: bool,
+    /// Why its records are not there.
+    absent: Option<ExtendedErrorCode>,
+    /// How it shows what is not there, if it is signed.
+    chain: Option<Arc<Chain>>,
 }
 
 /// Where a look-up ends.
@@ -68,6 +106,8 @@ pub struct Zone {
 pub(crate) enum Found<'z> {
     /// At a delegation: the zone's own authority ends at this name.
     Cut(Name, &'z RecordSet),
+    /// Below a DNAME: all names below this one are those below another (RFC 6672).
+    Renamed(Name, &'z RecordSet),
     /// At the name, or at the wildcard that stands for it.
     Node(&'z Node),
     /// Nowhere: the name does not exist.
@@ -81,20 +121,60 @@ impl Zone {
     /// # Errors
     /// If the text is malformed, too large, or not a whole and consistent zone.
     pub fn parse(text: &str) -> Result<Self, ZoneError> {
-        let records = scan(text)?;
+        Self::of_records(&scan(text)?, limits::ZONE_NAMES_MAX)
+    }
+
+    /// The zone of these records, named by its SOA record, with at most `names_max` names.
+    pub(crate) fn of_records(records: &[Record], names_max: usize) -> Result<Self, ZoneError> {
         let soas: Vec<&Record> = records.iter().filter(|r| r.rtype() == Rtype::SOA).collect();
         let [soa] = soas[..] else {
             return Err(ZoneError::NotOneSoa { count: soas.len() });
         };
         let mut zone = Self::new(soa.owner().clone(), soa.ttl().as_secs(), soa.data().clone());
-        for record in &records {
+        for record in records {
             if record.rtype() != Rtype::SOA {
                 let (owner, ttl) = (record.owner(), record.ttl().as_secs());
                 zone.add(owner, ttl, record.rtype(), record.data().clone())?;
             }
+            // Each record may bring many empty names with it.
+            if zone.nodes.len() > names_max {
+                return Err(ZoneError::TooManyNames { max: names_max });
+            }
         }
         zone.check()?;
+        zone.chain = Chain::of(&zone).map(Arc::new);
         Ok(zone)
+    }
+
+    /// A zone whose records are not there. Who asks is told so, and why.
+    pub(crate) fn absent(apex: Name, why: ExtendedErrorCode) -> Self {
+        let zero = Ttl::from_secs(0);
+        let soa = Soa::new(apex.clone(), apex.clone(), Serial(0), zero, zero, zero, zero);
+        Self { absent: Some(why), ..Self::new(apex, 0, Data::Soa(soa)) }
+    }
+
+    /// Why its records are not there, if they are not.
+    pub(crate) fn why_absent(&self) -> Option<ExtendedErrorCode> {
+        self.absent
+    }
+
+    /// The SOA record's data.
+    pub(crate) fn soa(&self) -> &Soa<Name> {
+        match self.denial.data() {
+            Data::Soa(soa) => soa,
+            _ => unreachable!("a zone is made with a SOA record"),
+        }
+    }
+
+    /// All its records; the SOA record first.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
+        let apex = self.nodes.get(&self.apex).into_iter().map(|node| (&self.apex, node));
+        let others = self.nodes.iter().filter(|(name, _)| **name != self.apex);
+        apex.chain(others).flat_map(|(name, node)| {
+            node.sets.iter().flat_map(move |set| {
+                set.data.iter().map(move |data| message::record(name, set.ttl, data.clone()))
+            })
+        })
     }
 
     /// The name of the zone.
@@ -123,7 +203,7 @@ impl Zone {
         let mut node = Node::default();
         node.add(ttl, Rtype::SOA, soa);
         let nodes = HashMap::from([(apex.clone(), node)]);
-        Self { apex, denial, nodes, is_assumed: false }
+        Self { apex, denial, nodes, is_assumed: false, absent: None, chain: None }
     }
 
     /// The zone of a host name that may be delegated to us, or may only be a CNAME to us.
@@ -144,13 +224,19 @@ impl Zone {
         rtype: Rtype,
         data: Data,
     ) -> Result<(), ZoneError> {
-        self.node_mut(owner)?.add(ttl, rtype, data);
+        self.enter(owner, false)?.add(ttl, rtype, data);
         Ok(())
     }
 
-    /// Lets `site` decide the addresses of a name.
+    /// Lets `site` decide the addresses of a name. All else is as before: records that a wildcard
+    /// gave it are still there, and other names are answered as if this one did not stand here.
     pub(crate) fn steer(&mut self, owner: &Name, site: SiteId) -> Result<(), ZoneError> {
-        self.node_mut(owner)?.site = Some(site);
+        let sets = match self.find(owner, Rtype::A) {
+            Found::Node(node) => node.sets.clone(),
+            _ => Vec::new(),
+        };
+        let node = self.enter(owner, true)?;
+        (node.site, node.sets) = (Some(site), sets);
         Ok(())
     }
 
@@ -158,49 +244,110 @@ impl Zone {
         self.nodes.get(name)
     }
 
-    /// All names with the types of their records.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = (&Name, Vec<Rtype>)> {
-        let rtypes = |node: &Node| node.sets.iter().map(|set| set.rtype).collect();
-        self.nodes.iter().map(move |(name, node)| (name, rtypes(node)))
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
+        self.nodes.iter()
     }
 
-    fn node_mut(&mut self, owner: &Name) -> Result<&mut Node, ZoneError> {
+    pub(crate) fn node_mut(&mut self, name: &Name) -> Option<&mut Node> {
+        self.nodes.get_mut(name)
+    }
+
+    /// Whether a node that was found for a name is not its own.
+    pub(crate) fn is_expanded(&self, name: &Name, found: &Node) -> bool {
+        !self.nodes.get(name).is_some_and(|node| std::ptr::eq(node, found))
+    }
+
+    /// The nearest name that exists, at or above this one (RFC 4592 §3.3.1).
+    pub(crate) fn encloser(&self, name: &Name) -> Name {
+        let above = std::iter::successors(Some(name.clone()), Name::parent);
+        let within = above.take_while(|here| here.len() > self.apex.len());
+        within.into_iter().find(|here| self.nodes.contains_key(here)).unwrap_or(self.apex.clone())
+    }
+
+    /// How it shows what is not there, if it is signed.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
+    }
+
+    /// Whether its owner has signed it: it has keys of its own.
+    pub(crate) fn is_signed_elsewhere(&self) -> bool {
+        let apex = self.nodes.get(&self.apex);
+        apex.is_some_and(|node| {
+            [Rtype::DNSKEY, Rtype::RRSIG].iter().any(|t| node.set(*t).is_some())
+        })
+    }
+
+    /// Counts names that were laid over it as its own: where all names are signed there is one set
+    /// of them.
+    pub(crate) fn take_in_what_lies_over(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.is_laid_over = false);
+    }
+
+    /// Has another SOA record.
+    pub(crate) fn put_soa(&mut self, set: RecordSet) {
+        let Some(Data::Soa(soa)) = set.data.first() else { return };
+        let ttl = set.ttl.min(soa.minimum().as_secs());
+        self.denial = message::record(&self.apex, ttl, Data::Soa(soa.clone()));
+        self.nodes.entry(self.apex.clone()).or_default().put(set);
+    }
+
+    /// Shows by this chain what is not there, from now on.
+    pub(crate) fn seal(&mut self, chain: Chain) {
+        self.chain = Some(Arc::new(chain));
+    }
+
+    /// All names.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Name> {
+        self.nodes.keys()
+    }
+
+    /// The node of a name, and those above it, which are there from then on.
+    fn enter(&mut self, owner: &Name, is_laid_over: bool) -> Result<&mut Node, ZoneError> {
         if !owner.ends_with(&self.apex) {
             let (owner, apex) = (owner.to_string(), self.apex.to_string());
             return Err(ZoneError::OutOfZone { owner, apex });
         }
+        let new = || Node { is_laid_over, ..Node::default() };
         let mut above = owner.parent();
         while let Some(name) = above.filter(|name| name.len() > self.apex.len()) {
             above = name.parent();
-            self.nodes.entry(name).or_default();
+            self.nodes.entry(name).or_insert_with(new).is_laid_over &= is_laid_over;
         }
-        Ok(self.nodes.entry(owner.clone()).or_default())
+        let node = self.nodes.entry(owner.clone()).or_insert_with(new);
+        node.is_laid_over &= is_laid_over;
+        Ok(node)
     }
 
     /// Looks up a name within the zone.
     pub(crate) fn find(&self, name: &Name, rtype: Rtype) -> Found<'_> {
-        let mut cut = None;
+        let mut end = None;
         let mut encloser = None;
         let mut at = Some(name.clone());
-        while let Some(here) = at.filter(|here| here.len() > self.apex.len()) {
+        while let Some(here) = at.filter(|here| here.len() >= self.apex.len()) {
             at = here.parent();
             let Some(node) = self.nodes.get(&here) else { continue };
+            let is_apex = here.len() == self.apex.len();
             // RFC 4035 §3.1.4.1: the DS records of a cut are on this side of it.
             let is_asked_for_ds = rtype == Rtype::DS && here == *name;
-            if let Some(set) = node.set(Rtype::NS).filter(|_| !is_asked_for_ds) {
-                cut = Some((here.clone(), set));
+            if let Some(set) = node.set(Rtype::NS).filter(|_| !is_apex && !is_asked_for_ds) {
+                end = Some(Found::Cut(here.clone(), set));
+            } else if let Some(set) = node.set(Rtype::DNAME).filter(|_| here != *name) {
+                end = Some(Found::Renamed(here.clone(), set));
             }
-            encloser = encloser.or(Some(here));
+            if !node.is_laid_over {
+                encloser = encloser.or(Some(here));
+            }
         }
-        if let Some((owner, set)) = cut {
-            return Found::Cut(owner, set);
+        if let Some(end) = end {
+            return end;
         }
-        if let Some(node) = self.nodes.get(name) {
+        let exact = self.nodes.get(name);
+        if let Some(node) = exact.filter(|node| !node.is_laid_over || node.site.is_some()) {
             return Found::Node(node);
         }
         // RFC 4592 §3.3.1: only the wildcard directly below the closest encloser counts.
         let wildcard = wildcard(encloser.as_ref().unwrap_or(&self.apex));
-        match wildcard.and_then(|wildcard| self.nodes.get(&wildcard)) {
+        match wildcard.and_then(|wildcard| self.nodes.get(&wildcard)).or(exact) {
             Some(node) => Found::Node(node),
             None => Found::Missing,
         }
@@ -211,8 +358,13 @@ impl Zone {
             return Err(ZoneError::NoNameServer { apex: self.apex.to_string() });
         }
         for (owner, node) in &self.nodes {
-            let aliases = node.set(Rtype::CNAME).map_or(0, |set| set.data.len());
-            if aliases > 1 || (aliases == 1 && node.sets.len() > 1) {
+            let single = |rtype| node.set(rtype).map_or(0, |set| set.data.len());
+            if single(Rtype::DNAME) > 1 {
+                return Err(ZoneError::TwoDnames { owner: owner.to_string() });
+            }
+            let aliases = single(Rtype::CNAME);
+            let others = node.sets.iter().filter(|set| !stands_beside_cname(set.rtype)).count();
+            if aliases > 1 || (aliases == 1 && others > 1) {
                 return Err(ZoneError::CnameAndOther { owner: owner.to_string() });
             }
         }
@@ -220,7 +372,20 @@ impl Zone {
     }
 }
 
-fn wildcard(encloser: &Name) -> Option<Name> {
+/// Whether a steered name is asked for records of this type in vain, but for those that steering
+/// gives it. What HTTPS and SVCB records say of the purchaser's servers (RFC 9460) is not true of
+/// the edges; without them the addresses count alone.
+pub(crate) fn is_steered(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME | Rtype::HTTPS | Rtype::SVCB)
+}
+
+/// Whether records of a type say something about those beside them (RFC 4034 §2.5, RFC 4035 §2.5).
+pub(crate) fn stands_beside_cname(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::KEY)
+}
+
+/// The wildcard directly below a name; none if that would be too long.
+pub(crate) fn wildcard(encloser: &Name) -> Option<Name> {
     let octets = [b"\x01*", encloser.as_slice()].concat();
     Name::from_octets(Bytes::from(octets)).ok()
 }
@@ -299,6 +464,10 @@ mod tests {
             expect!["www.shop.example has a CNAME beside other records, or two of them"],
         );
         refused(
+            &format!("{HEAD}www DNAME a\nwww DNAME b"),
+            expect!["www.shop.example has two DNAME records"],
+        );
+        refused(
             &format!("{HEAD}$INCLUDE /etc/passwd"),
             expect![
                 "the master file includes another; accepted is a file that holds the whole zone"
@@ -317,14 +486,64 @@ mod tests {
     }
 
     #[test]
+    fn signatures_may_stand_beside_a_cname() {
+        let text = format!("{HEAD}www CNAME a\nwww NSEC a CNAME\nwww KEY \\# 5 0000030d00");
+        Zone::parse(&text).unwrap();
+    }
+
+    #[test]
+    fn the_empty_names_above_a_record_are_counted() {
+        let records = scan(&format!("{HEAD}a.b.c.d A 192.0.2.1")).unwrap();
+        assert!(Zone::of_records(&records, 5).is_ok());
+        let refused = Zone::of_records(&records, 4).unwrap_err();
+        assert_eq!(refused.to_string(), "the zone holds more than 4 names");
+    }
+
+    #[test]
+    fn a_zone_is_the_same_from_its_own_records() {
+        let zone = Zone::parse(&format!("{HEAD}a.b A 192.0.2.1\na.b A 192.0.2.2")).unwrap();
+        let records: Vec<_> = zone.records().collect();
+        assert_eq!(records.len(), 4);
+        assert_eq!(records[0].rtype(), Rtype::SOA);
+        let again = Zone::of_records(&records, 10).unwrap();
+        assert_eq!(again.soa(), zone.soa());
+        assert_eq!(again.nodes.len(), zone.nodes.len());
+    }
+
+    #[test]
+    fn a_steered_name_changes_no_other_name() {
+        let text = format!("{HEAD}* MX 10 mail\n* A 192.0.2.1\nhere A 192.0.2.2");
+        let plain = Zone::parse(&text).unwrap();
+        let mut zone = plain.clone();
+        for host in ["a.b.shop.example", "here.shop.example", "shop.example"] {
+            zone.steer(&host.parse().unwrap(), "shop".parse().unwrap()).unwrap();
+        }
+        let sets = |zone: &Zone, name: &str| match zone.find(&name.parse().unwrap(), Rtype::A) {
+            Found::Node(node) => node.sets.len(),
+            _ => 0,
+        };
+        for name in ["b", "c.b", "x.a.b", "x.here", "here", "a.b", "x.y"] {
+            let name = format!("{name}.shop.example");
+            assert_eq!(sets(&zone, &name), sets(&plain, &name), "{name}");
+        }
+        // RFC 8020: a name above one that exists is not denied.
+        let mut alone = Zone::parse(HEAD).unwrap();
+        alone.steer(&"a.b.shop.example".parse().unwrap(), "shop".parse().unwrap()).unwrap();
+        let above = alone.find(&"b.shop.example".parse().unwrap(), Rtype::A);
+        assert!(matches!(above, Found::Node(node) if node.is_empty()));
+    }
+
+    #[test]
     fn a_look_up_ends_at_the_name_a_cut_a_wildcard_or_nowhere() {
         let zone = Zone::parse(&format!(
             "{HEAD}a.b A 192.0.2.1\n*.w A 192.0.2.2\nx.w A 192.0.2.3\n\
-             sub NS ns.sub\nns.sub A 192.0.2.4\nsub DS 1 13 2 00"
+             sub NS ns.sub\nns.sub A 192.0.2.4\nsub DS 1 13 2 00\n\
+             old DNAME new.example.\na.old A 192.0.2.5\nsub.old NS ns1"
         ))
         .unwrap();
         let find = |name: &str, rtype| match zone.find(&name.parse().unwrap(), rtype) {
             Found::Cut(owner, _) => format!("cut at {owner}"),
+            Found::Renamed(owner, _) => format!("renamed at {owner}"),
             Found::Node(node) if node.is_empty() => "empty".to_owned(),
             Found::Node(node) => format!("{} sets", node.sets.len()),
             Found::Missing => "missing".to_owned(),
@@ -341,6 +560,9 @@ mod tests {
             ("sub.shop.example", Rtype::DS, "2 sets"),
             ("ns.sub.shop.example", Rtype::A, "cut at sub.shop.example"),
             ("ns.sub.shop.example", Rtype::DS, "cut at sub.shop.example"),
+            ("old.shop.example", Rtype::A, "1 sets"),
+            ("a.old.shop.example", Rtype::A, "renamed at old.shop.example"),
+            ("x.sub.old.shop.example", Rtype::A, "renamed at old.shop.example"),
         ] {
             assert_eq!(find(name, rtype), expected, "{name} {rtype}");
         }

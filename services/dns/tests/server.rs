@@ -8,7 +8,7 @@ use headroom_bus::{
     Bus,
     subjects::{BUDGETS, NAME_SERVER_REPORTS, PLAN},
 };
-use headroom_dns::{DnsConfig, DnsError, DnsServer, Zone};
+use headroom_dns::{AssignConfig, DnsConfig, DnsError, DnsServer, ProtocolConfig, Zone};
 use headroom_steer::{
     Edge, Entitlement, Fleet, NameServer, OverShare, Owner, Plan, PlanInput, Region, Remainder,
     SiteInput, SiteRules,
@@ -91,11 +91,10 @@ impl Running {
     async fn start(bus: &Bus, plan_file: Option<&Path>) -> Self {
         let config = DnsConfig {
             id: Some("ns1".parse().unwrap()),
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
             plan_file: plan_file.map(Path::to_owned),
             threads: 2,
             zones: vec![zone()],
-            hostmaster: None,
+            ..DnsConfig::at(vec!["127.0.0.1:0".parse().unwrap()])
         };
         let mut registry = Registry::default();
         let server = DnsServer::bind(config, bus, &mut registry).await.unwrap();
@@ -229,6 +228,7 @@ async fn plans_come_over_the_bus_are_saved_and_only_go_forward() {
 
     bus.publish(&PLAN, &PlanDocument::from(&plan(5, "www.shop.example"))).unwrap();
     server.ask_until("www.shop.example", EDGE).await;
+    server.metric_until("headroom_dns_plans_total{outcome=\"installed\"} 1").await;
     let saved = || headroom_planfile::load(&file).unwrap().unwrap().generation.number();
     assert_eq!(saved(), 5);
 
@@ -324,8 +324,7 @@ async fn mistakes_are_told_at_the_start() {
     let bus = Bus::in_process();
     let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let bind = async |listen: Vec<SocketAddr>, zones| {
-        let config =
-            DnsConfig { id: None, listen, threads: 1, plan_file: None, zones, hostmaster: None };
+        let config = DnsConfig { zones, ..DnsConfig::at(listen) };
         DnsServer::bind(config, &bus, &mut Registry::default()).await.unwrap_err()
     };
     assert!(matches!(bind(vec![], vec![]).await, DnsError::NoAddress));

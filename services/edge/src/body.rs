@@ -192,7 +192,7 @@ impl EdgeBody {
     }
 
     /// `record` ends with this body, of which `length` is known.
-    pub(crate) fn ends(&mut self, mut record: Record, length: Option<u64>) {
+    pub(crate) fn ends(&mut self, mut record: Box<Record>, length: Option<u64>) {
         match self {
             Self::Whole(_) => record.complete(),
             Self::Streamed(streamed) => {
@@ -200,7 +200,7 @@ impl EdgeBody {
                 if streamed.is_end_stream() {
                     record.complete();
                 }
-                streamed.tally.record = Some(Box::new(record));
+                streamed.tally.record = Some(record);
             }
         }
     }

@@ -20,19 +20,17 @@ use std::{
 
 use bytes::Bytes;
 use headroom_cache::Scheme;
-use http::{HeaderValue, Method, Request, Response, header::CONNECTION};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     body::EdgeBody,
+    content::RequestBody,
     http1::{Http1, Next, last_words},
+    http2::Http2,
     limits,
     origin::BodyError,
     proxy::Worker,
@@ -68,7 +66,6 @@ pub(crate) struct Hall {
     pub(crate) watch: Arc<Watch>,
     tls: Option<Arc<Tls>>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
     handshakes: AtomicUsize,
     /// True when each response is the last of its connection.
     closing: AtomicBool,
@@ -76,7 +73,7 @@ pub(crate) struct Hall {
 
 /// Keeps a connection counted and watched as long as it is held.
 pub(crate) struct Seat {
-    under: Under,
+    pub(crate) under: Under,
     _place: Place,
     worker: Arc<Worker>,
 }
@@ -105,25 +102,11 @@ impl Hall {
             .header_read_timeout(None)
             .max_buf_size(limits::HEAD_BYTES_MAX)
             .max_header_size(limits::HEAD_BYTES_MAX);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .adaptive_window(false)
-            .initial_stream_window_size(limits::H2_STREAM_WINDOW)
-            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
-            .max_concurrent_streams(limits::H2_STREAMS_MAX)
-            .max_header_list_size(u32::try_from(limits::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-            .max_send_buf_size(limits::H2_SEND_BUFFER_MAX)
-            .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS_MAX)
-            .max_local_error_reset_streams(limits::H2_ERROR_RESETS_MAX)
-            .keep_alive_interval(limits::H2_PING_INTERVAL)
-            .keep_alive_timeout(limits::H2_PING_TIMEOUT);
         Self {
             worker,
             watch,
             tls,
             http1,
-            http2,
             handshakes: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
         }
@@ -170,45 +153,24 @@ impl Hall {
         };
         let Opened { stream, begun, stage, server_name } = opened;
         let scheme = if secure { Scheme::Https } else { Scheme::Http };
-        let line = Arc::new(Line {
-            worker: Arc::clone(&self.worker),
-            peer: Peer { address: peer, scheme },
-            server_name,
-            pulse: Arc::clone(&pulse),
-            tunnel: Mutex::default(),
-        });
-        let (stream, begun) = match stage {
-            Stage::Http2 => (stream, begun),
-            _ => {
-                match Http1::new(Arc::clone(&self), Arc::clone(&line), stream, begun).serve().await
-                {
-                    Ok(Next::Odd(stream, begun)) => (stream, begun),
-                    Ok(Next::Ended) => return,
-                    Err(error) => {
-                        tracing::debug!(%peer, %error, "a connection ended with an error");
-                        return;
-                    }
-                }
-            }
-        };
-        // In a box of its own: most connections never come here.
-        Box::pin(self.by_hyper(&line, stream, begun, stage)).await;
+        let worker = Arc::clone(&self.worker);
+        let peer = Peer { address: peer, scheme };
+        let line = Arc::new(Line::new(worker, peer, server_name, pulse));
+        if stage == Stage::Http2 {
+            return Http2::new(self, line, stream, begun).serve().await;
+        }
+        match Http1::new(Arc::clone(&self), Arc::clone(&line), stream, begun).serve().await {
+            // In a box of its own: most connections never come here.
+            Ok(Next::Odd(stream, begun)) => Box::pin(self.by_hyper(&line, stream, begun)).await,
+            Ok(Next::Ended) => {}
+            Err(error) => tracing::debug!(?peer, %error, "a connection ended with an error"),
+        }
     }
 
     /// Serves what is not plain HTTP/1.1.
-    async fn by_hyper(
-        self: &Arc<Self>,
-        line: &Arc<Line>,
-        stream: Stream,
-        begun: Vec<u8>,
-        stage: Stage,
-    ) {
-        let socket = TokioIo::new(Socket::new(stream, begun, stage, Arc::clone(&line.pulse)));
-        let ended = match stage {
-            Stage::Http2 => self.http2(line, socket).await,
-            _ => self.http1(line, socket).await,
-        };
-        if let Err(error) = ended {
+    async fn by_hyper(self: &Arc<Self>, line: &Arc<Line>, stream: Stream, begun: Vec<u8>) {
+        let socket = TokioIo::new(Socket::new(stream, begun, Arc::clone(&line.pulse)));
+        if let Err(error) = self.http1(line, socket).await {
             if error.is_parse() {
                 self.worker.shared.metrics.malformed.inc();
             }
@@ -288,37 +250,18 @@ impl Hall {
         }
         Ok(())
     }
-
-    async fn http2(&self, line: &Arc<Line>, socket: TokioIo<Socket>) -> hyper::Result<()> {
-        let serving = Arc::clone(line);
-        let service = service_fn(move |request| {
-            let line = Arc::clone(&serving);
-            async move {
-                let to_head = request.method() == Method::HEAD;
-                let mut response = serve(line, request).await?;
-                // RFC 9110 §9.3.2. Over HTTP/1.1, hyper knows; here it would send the content.
-                if let (true, EdgeBody::Whole(content)) = (to_head, &mut response.body_mut().body) {
-                    *content = None;
-                }
-                // RFC 9113 §8.2.2: a connection is not a request's matter.
-                response.headers_mut().remove(CONNECTION);
-                Ok::<_, Infallible>(response)
-            }
-        });
-        let mut connection = Box::pin(self.http2.serve_connection(socket, service));
-        let ended =
-            drive(&line.pulse, connection.as_mut(), |connection| connection.graceful_shutdown());
-        match ended.await {
-            Some(ended) => ended,
-            None => {
-                self.worker.shared.metrics.connections_cut.inc();
-                Ok(())
-            }
-        }
-    }
 }
 
 impl Line {
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        peer: Peer,
+        server_name: Option<Box<str>>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self { worker, peer, server_name, pulse, tunnel: Mutex::default() }
+    }
+
     /// What is to be done with the connection when its 101 is sent.
     pub(crate) fn tunnel(&self, tunnel: Tunnel) {
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
@@ -346,10 +289,9 @@ async fn serve(
     line: Arc<Line>,
     request: Request<Incoming>,
 ) -> Result<Response<Counted>, Infallible> {
-    line.pulse.opened();
-    let in_flight = InFlight(line);
+    let in_flight = InFlight::new(&line);
     let worker = Arc::clone(&in_flight.0.worker);
-    let request = request.map(|body| (!body.is_end_stream()).then_some(body));
+    let request = request.map(|body| (!body.is_end_stream()).then_some(RequestBody::Hyper(body)));
     let response = worker.serve(&in_flight.0, request, None, None).await;
     Ok(response.map(|body| Counted { body, _in_flight: in_flight }))
 }
@@ -382,7 +324,14 @@ async fn drive<C: Future>(
 
 /// A request until the end of its response.
 #[derive(Debug)]
-struct InFlight(Arc<Line>);
+pub(crate) struct InFlight(Arc<Line>);
+
+impl InFlight {
+    pub(crate) fn new(line: &Arc<Line>) -> Self {
+        line.pulse.opened();
+        Self(Arc::clone(line))
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

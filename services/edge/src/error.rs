@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use headroom_handover::HandoverError;
+
 /// Why an edge cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
@@ -53,14 +55,9 @@ pub enum EdgeError {
         /// Why.
         source: io::Error,
     },
-    /// The listeners cannot be taken over, or not be handed over.
-    #[error("the edge cannot use the hand-over socket {}: {reason}", path.display())]
-    Handover {
-        /// Which socket.
-        path: PathBuf,
-        /// Why not, and what to do.
-        reason: String,
-    },
+    /// The listeners cannot be taken over, or another process has them.
+    #[error("the edge cannot have its listeners: {0}")]
+    Handover(#[from] HandoverError),
     /// A serving thread cannot be started.
     #[error("the edge cannot start a serving thread: {source}")]
     Thread {

@@ -8,89 +8,36 @@
 //!  refresh   a fill that no visitor waits for: what is stored was good enough for now
 //! ```
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod filling;
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use headroom_cache::{
-    CacheKey, Decision, Exchange, HeadNews, OriginFailure, conditional_headers, head_says,
-    invalidates, related_targets, remove_hop_by_hop, selects, storable, update_on_304,
+    CacheKey, Decision, Exchange, HeadNews, OriginFailure, head_says, invalidates, related_targets,
+    remove_hop_by_hop,
 };
 use http::{
     HeaderMap, Method, Response, StatusCode,
     header::{AGE, AUTHORIZATION, CONTENT_LENGTH},
     request,
 };
-use http_body::Body as _;
-use hyper::body::Incoming;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
+use tracing::Instrument as _;
 
+use self::filling::{Driven, Filling, Led, Own, renewed};
 use crate::{
     body::{EdgeBody, Source, Tally},
+    content::RequestBody,
     fill::{Answer, FilledHead, Joined, Lead, Reader},
     metrics::Outcome,
-    object::{Parts, StoredObject, TAG_FIELDS},
-    origin::{FetchError, TimedBody},
+    object::{StoredObject, TAG_FIELDS},
+    origin::FetchError,
     proxy::{Reply, Visit, Worker, forwarded_because, key_of},
     respond::{self, Refusal},
-    store::{Keep, Storing},
     table::ServedSite,
     upstream::{Purpose, UpstreamHead},
 };
-
-/// One fill.
-struct Filling {
-    worker: Arc<Worker>,
-    lead: Lead,
-    site: Arc<ServedSite>,
-    /// The visitor's request, for what the response varies on and whether it may be stored.
-    request: Arc<request::Parts>,
-    /// What the origin is asked, without conditions.
-    head: UpstreamHead,
-    stale: Option<Arc<StoredObject>>,
-    /// The newest purge of the site when the fill began.
-    stamp: u64,
-}
-
-/// A response for one visitor.
-type Own = Response<TimedBody>;
-
-/// What a fill has for the visitor who led to it.
-enum Led {
-    /// A response that is not shared.
-    Unshared(Own),
-    /// One that is stored, with the age it came with.
-    Stored(Response<Bytes>, Duration),
-}
-
-/// A fill that its visitor drives. If that stops, it goes on by itself: others may read along.
-struct Driven<F: Future<Output = Option<Led>> + Send + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future<Output = Option<Led>> + Send + 'static> Driven<F> {
-    /// Ready at its end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Led>> {
-        let Some(filling) = &mut self.0 else { return Poll::Ready(None) };
-        let ended = filling.as_mut().poll(cx);
-        if ended.is_ready() {
-            self.0 = None;
-        }
-        ended
-    }
-}
-
-impl<F: Future<Output = Option<Led>> + Send + 'static> Drop for Driven<F> {
-    fn drop(&mut self) {
-        // There is no runtime any more when the edge has ended.
-        if let (Some(filling), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(filling);
-        }
-    }
-}
 
 impl Worker {
     /// Fetches for one visitor, past the cache. `why` is what `Cache-Status` says of it.
@@ -98,7 +45,7 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         parts: Arc<request::Parts>,
-        body: Option<Incoming>,
+        body: Option<RequestBody>,
         why: &'static str,
     ) -> Reply {
         let head = visit.upstream_head(&parts, &self.shared.via, Purpose::Visitor)?;
@@ -207,7 +154,7 @@ impl Worker {
         }
         let why = forwarded_because(stale.is_some());
         let filling = self.filling(visit, Arc::clone(&parts), lead, stale.clone())?;
-        let mut filling = Driven(Some(Box::pin(filling.run())));
+        let mut filling = Driven::new(filling.run());
         let found = poll_fn(|cx| match filling.poll(cx) {
             Poll::Ready(Some(led)) => Poll::Ready(Ok(led)),
             Poll::Ready(None) | Poll::Pending => reader.poll_answer(cx).map(Err),
@@ -387,9 +334,9 @@ impl Worker {
         Tally::new(Arc::clone(self), Arc::clone(&visit.site), visit.account())
     }
 
-    #[tracing::instrument(level = "trace", skip_all)]
     async fn fetch(&self, site: &ServedSite, head: &UpstreamHead) -> Result<Own, FetchError> {
-        self.told(site, self.origins.fetch(site, head).await)
+        let fetched = self.origins.fetch(site, head).instrument(tracing::trace_span!("fetch"));
+        self.told(site, fetched.await)
     }
 
     /// Counts how an origin answered.
@@ -413,127 +360,6 @@ impl Worker {
     pub(crate) fn pass_on(&self, headers: &mut HeaderMap) {
         remove_hop_by_hop(headers);
         respond::add_via(headers, &self.shared.via);
-    }
-}
-
-impl Filling {
-    /// Fetches, tells what was found, and stores it if that is allowed. A response that is not
-    /// shared, or was stored at once, comes back for the visitor who led to it.
-    async fn run(self) -> Option<Led> {
-        let (response, times) = match self.ask().await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.lead.answer(Answer::Failed(error));
-                return None;
-            }
-        };
-        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
-        match self.stale.clone() {
-            Some(stale) if not_modified => self.freshen(&stale, response.headers(), times),
-            Some(stale) if self.stale_is_better(&stale, response.status()) => {
-                self.lead.answer(Answer::Stale(stale));
-            }
-            _ if not_modified => self.lead.answer(Answer::Failed(FetchError::Unsound)),
-            _ => return self.take_over(response, times).await,
-        }
-        None
-    }
-
-    /// Asks about the stale response if there is one. An answer about another is none: then it is
-    /// asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self) -> Result<(Own, Exchange), FetchError> {
-        if let Some(stale) = &self.stale {
-            let mut head = self.head.clone();
-            for (name, value) in &conditional_headers(&stale.policy) {
-                head.add(name.as_str(), value.as_bytes());
-            }
-            let (response, times) = Box::pin(self.ask_for(&head)).await?;
-            let other = response.status() == StatusCode::NOT_MODIFIED
-                && !selects(&stale.policy, response.headers());
-            if !other {
-                return Ok((response, times));
-            }
-        }
-        self.ask_for(&self.head).await
-    }
-
-    async fn ask_for(&self, head: &UpstreamHead) -> Result<(Own, Exchange), FetchError> {
-        let requested_at = headroom_clock::now();
-        let response = self.worker.fetch(&self.site, head).await?;
-        Ok((response, Exchange { requested_at, received_at: headroom_clock::now() }))
-    }
-
-    /// RFC 5861 §4: an error of the origin's, and what is stored may stand in.
-    fn stale_is_better(&self, stale: &StoredObject, status: StatusCode) -> bool {
-        let failed = matches!(status.as_u16(), 500 | 502 | 503 | 504);
-        let now = headroom_clock::now();
-        failed
-            && stale
-                .policy
-                .on_error(&self.request.headers, OriginFailure::ServerError, now)
-                .is_some()
-    }
-
-    /// Stores the stale response again with what the 304 says.
-    fn freshen(self, stale: &Arc<StoredObject>, news: &HeaderMap, times: Exchange) {
-        let cache = &self.worker.shared.cache;
-        match renewed(stale, news, &self.request.headers, &self.site, times) {
-            Some(object) => {
-                let object = Arc::new(object);
-                self.lead.store(Arc::clone(&object), cache);
-                self.lead.answer(Answer::Renewed(object));
-            }
-            None => {
-                // Valid for who asked, and not to be kept.
-                cache.remove_variant(self.lead.key(), stale);
-                self.lead.answer(Answer::Renewed(Arc::clone(stale)));
-            }
-        }
-    }
-
-    /// Takes a new response: for all if it may be shared, into the cache if it fits. If it may not
-    /// be shared, or is stored at once, it comes back.
-    async fn take_over(self, response: Own, times: Exchange) -> Option<Led> {
-        let shared = &self.worker.shared;
-        let (request, rules) = (&self.request.headers, self.site.cache_rules());
-        let (status, headers) = (response.status(), response.headers());
-        let policy = storable(&Method::GET, request, status, headers, &times, &rules);
-        let Some(policy) = policy.ok().filter(|_| response.body().is_delimited()) else {
-            if let Some(stale) = self.stale.filter(|_| !status.is_server_error()) {
-                shared.cache.remove_variant(self.lead.key(), &stale);
-            }
-            if self.lead.is_followed() {
-                shared.unshared.remember(self.lead.key(), times.received_at);
-            }
-            self.lead.answer(Answer::Unshared);
-            return Some(Led::Unshared(response));
-        };
-        let (mut parts, mut body) = response.into_parts();
-        self.worker.pass_on(&mut parts.headers);
-        let keep = Keep::begin(shared, body.size_hint().lower());
-        if keep.is_in_memory()
-            && let Some(whole) = body.take_whole()
-        {
-            let (headers, stamp, age) = (&parts.headers, self.stamp, policy.initial_age());
-            let stored = Parts { status, headers, policy, times, stamp };
-            let Some(object) = StoredObject::small(stored, &whole) else {
-                self.lead.answer(Answer::Failed(FetchError::Unsound));
-                return None;
-            };
-            let object = Arc::new(object);
-            self.lead.store(Arc::clone(&object), &shared.cache);
-            self.lead.answer(Answer::Stored(object));
-            return Some(Led::Stored(Response::from_parts(parts, whole), age));
-        }
-        let stored = !matches!(keep, Keep::Nothing);
-        let head = Arc::new(FilledHead { status, headers: parts.headers, policy, stored });
-        if !keep.is_in_memory() {
-            self.lead.pass_through();
-        }
-        self.lead.answer(Answer::Response(Arc::clone(&head)));
-        let storing = Storing { head, times, stamp: self.stamp };
-        Box::pin(storing.store(&self.worker, self.lead, body, keep)).await;
-        None
     }
 }
 
@@ -564,20 +390,4 @@ fn just_stored(
     let mut response = respond::unless_known(parts, response);
     respond::add_cache_status(response.headers_mut(), why);
     response
-}
-
-/// `object` with what a 304 says of it, if it may still be stored.
-fn renewed(
-    object: &StoredObject,
-    news: &HeaderMap,
-    request: &HeaderMap,
-    site: &ServedSite,
-    times: Exchange,
-) -> Option<StoredObject> {
-    let mut headers = object.headers();
-    update_on_304(&mut headers, news);
-    let rules = site.cache_rules();
-    let policy = storable(&Method::GET, request, object.status, &headers, &times, &rules).ok()?;
-    let (status, stamp) = (object.status, object.stamp);
-    object.renewed(Parts { status, headers: &headers, policy, times, stamp })
 }

@@ -24,6 +24,7 @@ use headroom_cache::{CacheKey, StoredPolicy};
 use headroom_units::Timestamp;
 use http::{HeaderMap, StatusCode};
 use quick_cache::DefaultHashBuilder;
+use smallvec::SmallVec;
 use tokio::time::timeout;
 
 use crate::{
@@ -119,7 +120,7 @@ struct State {
     /// True while all pieces are kept, because they are to be stored.
     keep: bool,
     end: Option<Result<(), BodyError>>,
-    readers: Vec<Option<Place>>,
+    readers: SmallVec<[Option<Place>; 1]>,
     leader: Option<Waker>,
 }
 
@@ -219,7 +220,7 @@ impl State {
             held: 0,
             keep: true,
             end: None,
-            readers: Vec::new(),
+            readers: SmallVec::new(),
             leader: None,
         }
     }

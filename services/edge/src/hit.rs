@@ -4,26 +4,42 @@
 //! table and one lock of the counters do for all. What is not answered here goes the long way with
 //! what is known already: it is admitted and counted once.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use headroom_cache::CacheKey;
 use headroom_units::Timestamp;
-use http::{HeaderMap, header::AGE};
+use http::{HeaderMap, Request};
 
 use crate::{
     access_log::Asked,
     cache::Variants,
     connection::Line,
-    http1::{Head, reply},
     meter::Account,
     metrics::Outcome,
     object::{StoredBody, StoredObject},
     proxy::{Decided, Visit, Worker, decide, identify},
+    reply::HeadWriter,
     respond::{CACHE_STATUS, HIT},
     table::ServedSite,
     trace::TraceContext,
 };
+
+/// The head of a request, whatever the protocol is in which it came.
+pub(crate) trait RequestHead {
+    /// Whether it is a GET (true) or HEAD (false) that any fresh response answers; `None` if it has
+    /// to be looked at more closely.
+    fn asks_plainly(&self) -> Option<bool>;
+
+    /// The host without port, in lower case, if it is well formed.
+    fn host(&self) -> Option<Cow<'_, str>>;
+
+    /// The path, and the query if there is one.
+    fn path_and_query(&self) -> (&str, Option<&str>);
+
+    /// The same as an owned request; `None` if it is malformed.
+    fn request<B>(&self, body: B) -> Option<Request<B>>;
+}
 
 /// What became of a request.
 pub(crate) enum Hit {
@@ -34,16 +50,15 @@ pub(crate) enum Hit {
 }
 
 impl Worker {
-    /// Answers a request, the `last` of its connection or not, into `out` if there is a fresh response
-    /// to it in memory. `key` is a buffer.
+    /// Answers a request without content into `out`, if there is a fresh response to it in memory.
+    /// `key` is a buffer.
     #[tracing::instrument(level = "trace", skip_all)]
     pub(crate) fn hit(
         &self,
         line: &Line,
-        head: &Head<'_, '_>,
-        last: bool,
+        head: &impl RequestHead,
         key: &mut String,
-        out: &mut Vec<u8>,
+        out: &mut impl HeadWriter,
     ) -> Hit {
         let (Some(with_body), Some(host)) = (head.asks_plainly(), head.host()) else {
             return Hit::Not(None);
@@ -54,31 +69,35 @@ impl Worker {
         };
         let now = headroom_clock::now();
         let (path, query) = head.path_and_query();
-        CacheKey::write(key, &site.id, line.peer.scheme, host, (path, query), site.query_rule());
+        let (scheme, rule) = (line.peer.scheme, site.query_rule());
+        let key = CacheKey::write(key, &site.id, scheme, host, (path, query), rule);
         let written = self.counts.count(now, |counts| {
             let verdict = self.admit(counts, &table, site, line.peer.address, now);
-            let not = || Visit::new(line.peer, host, site, verdict, now);
             let account = verdict.account();
-            let found = (account != Account::Nobody).then(|| self.shared.cache.get_by_text(key));
+            let found =
+                (account != Account::Nobody).then(|| self.shared.cache.get_by_text(key.as_str()));
             let (object, age) =
-                found.flatten().and_then(|held| fresh(&held, head, site, now)).ok_or_else(not)?;
-            let StoredBody::Whole(body) = &object.body else { return Err(not()) };
-            let begun = out.len();
-            write_head(out, &object, age, last);
+                found.flatten().and_then(|held| fresh(&held, head, site, now)).ok_or(verdict)?;
+            let StoredBody::Whole(body) = &object.body else { return Err(verdict) };
+            let begun = out.length();
+            write_head(out, &object, age);
             let length = if with_body { body.len() } else { 0 };
-            let bytes = u64::try_from(out.len() - begun + length).unwrap_or(u64::MAX);
+            let bytes = u64::try_from(out.length() - begun + length).unwrap_or(u64::MAX);
             if let Account::Contract(contract) = account
                 && !table.pay_egress(contract, bytes, now)
             {
                 out.truncate(begun);
-                return Err(not());
+                return Err(verdict);
             }
             self.meter(counts, account, true, bytes);
             Ok((account, object, bytes))
         });
         let (account, object, bytes) = match written {
             Ok(written) => written,
-            Err(visit) => return Hit::Not(Some(visit)),
+            Err(verdict) => {
+                let visit = Visit::new(line.peer, host, site, verdict, now);
+                return Hit::Not(Some(visit.with_key(key.to_key())));
+            }
         };
         self.shared.metrics.count(Outcome::Hit);
         self.log_hit(line, head, (site, account), (&object, bytes), now);
@@ -91,7 +110,7 @@ impl Worker {
     fn log_hit(
         &self,
         line: &Line,
-        head: &Head<'_, '_>,
+        head: &impl RequestHead,
         (site, account): (&Arc<ServedSite>, Account),
         (object, bytes): (&StoredObject, u64),
         now: Timestamp,
@@ -109,7 +128,7 @@ impl Worker {
 /// What answers the request without a question to the origin, with its age.
 fn fresh(
     held: &Variants,
-    head: &Head<'_, '_>,
+    head: &impl RequestHead,
     site: &ServedSite,
     now: Timestamp,
 ) -> Option<(Arc<StoredObject>, Duration)> {
@@ -122,13 +141,10 @@ fn fresh(
     }
 }
 
-fn write_head(out: &mut Vec<u8>, object: &StoredObject, age: Duration, last: bool) {
-    reply::write_status(out, object.status);
+fn write_head(out: &mut impl HeadWriter, object: &StoredObject, age: Duration) {
+    out.status(object.status);
     object.write_shown_fields(out);
-    reply::write_number(out, AGE.as_str(), age.as_secs());
-    reply::write_field(out, CACHE_STATUS.as_str().as_bytes(), HIT.as_bytes());
-    if last {
-        reply::write_field(out, b"connection", b"close");
-    }
-    out.extend_from_slice(b"\r\n");
+    out.number("age", age.as_secs());
+    out.field(CACHE_STATUS.as_str().as_bytes(), HIT.as_bytes());
+    out.end();
 }

@@ -11,12 +11,10 @@
 //! answered together. Everything odd takes the slow path (RFC 9112): content, upgrades, other
 //! versions, whatever is refused.
 
-mod head;
-mod outbox;
+pub(crate) mod head;
 pub(crate) mod reply;
 
 use std::{
-    cell::RefCell,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -24,14 +22,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-pub(crate) use head::Head;
-use head::{NO_FIELDS, Read};
-use http::{Method, Request};
+use head::{Head, NO_FIELDS, Read};
+use http::{Method, Request, Response};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use outbox::Outbox;
-use reply::Framing;
+use reply::{Framing, Lines};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::timeout,
@@ -40,29 +34,18 @@ use tokio::{
 use crate::{
     body::EdgeBody,
     connection::{Hall, Line},
-    hit::Hit,
+    content::RequestBody,
+    desk::{DESK, Desk},
+    hit::{Hit, RequestHead as _},
     interim::Interim,
     limits,
-    proxy::Visit,
+    outbox::Outbox,
+    proxy::{Visit, Worker},
     pulse::{Awaited, Order, Stage},
+    reply::write_interim,
     socket::Stream,
+    spare,
 };
-
-thread_local! {
-    /// The buffers of the connections of a thread, each used within one poll.
-    static DESK: RefCell<Desk> = RefCell::new(Desk {
-        inbox: vec![0; limits::INBOX_BYTES].into(),
-        written: Vec::new(),
-        key: String::new(),
-    });
-}
-
-/// The buffers of a thread.
-struct Desk {
-    inbox: Box<[u8]>,
-    written: Vec<u8>,
-    key: String,
-}
 
 /// A connection whose requests have been plain so far.
 pub(crate) struct Http1 {
@@ -78,6 +61,7 @@ pub(crate) struct Http1 {
     next: Option<Came>,
     /// How many heads came to their end.
     heads: u32,
+    interim: Interim,
 }
 
 /// How it goes on with a connection.
@@ -98,7 +82,7 @@ enum Came {
 
 /// A request that is no hit.
 struct Asked {
-    request: Request<Option<Incoming>>,
+    request: Request<Option<RequestBody>>,
     visit: Option<Visit>,
     /// Whether the connection ends with it.
     last: bool,
@@ -116,6 +100,7 @@ impl Http1 {
             outbox: Outbox::default(),
             next: None,
             heads: 0,
+            interim: Interim::default(),
         }
     }
 
@@ -132,7 +117,7 @@ impl Http1 {
             });
             match came.await? {
                 Came::Request(asked) => {
-                    if Box::pin(self.answer(*asked)).await? {
+                    if Box::pin(self.answer(asked)).await? {
                         continue;
                     }
                 }
@@ -239,9 +224,10 @@ impl Http1 {
     fn take_one(&mut self, head: &Head<'_, '_>, key: &mut String) -> Option<Came> {
         let ends = self.hall.is_closing() || self.line.pulse.order() != Order::GoOn;
         let last = head.is_last() || ends;
-        match self.hall.worker.hit(&self.line, head, last, key, self.outbox.writer()) {
+        let mut lines = Lines { out: self.outbox.writer(), last };
+        match self.hall.worker.hit(&self.line, head, key, &mut lines) {
             Hit::Written(body) => {
-                self.outbox.put(body, b"");
+                self.outbox.put(body);
                 last.then_some(Came::End)
             }
             Hit::Not(visit) => Some(head.request(None).map_or(Came::Odd, |request| {
@@ -261,13 +247,27 @@ impl Http1 {
     }
 
     /// Serves a request the long way. False if the connection ends with it.
-    async fn answer(&mut self, asked: Asked) -> io::Result<bool> {
-        let Asked { request, visit, last } = asked;
-        let (worker, line) = (Arc::clone(&self.hall.worker), Arc::clone(&self.line));
-        let to_head = request.method() == Method::HEAD;
-        let interim = Interim::default();
-        let mut serving = pin!(worker.serve(&line, request, visit, Some(interim.clone())));
-        let response = poll_fn(|cx| {
+    async fn answer(&mut self, asked: Box<Asked>) -> io::Result<bool> {
+        let to_head = asked.request.method() == Method::HEAD;
+        let last = asked.last;
+        let Some(response) = self.response(asked).await? else { return Ok(false) };
+        DESK.with_borrow_mut(|desk| self.outbox.lend(&mut desk.written));
+        let drains = self.hall.is_closing() || self.line.pulse.order() == Order::Drain;
+        let head = reply::write_head(self.outbox.writer(), &response, to_head, last || drains);
+        let (parts, body) = response.into_parts();
+        spare::give_back(parts.headers);
+        let mut sending = Sending { body, framing: head.framing };
+        let whole = poll_fn(|cx| self.poll_body(&mut sending, cx)).await?;
+        DESK.with_borrow_mut(|desk| self.outbox.give_back(&mut desk.written));
+        Ok(whole && !head.closes)
+    }
+
+    /// The response to a request; `None` if the visitor is gone, or has to go.
+    async fn response(&mut self, asked: Box<Asked>) -> io::Result<Option<Response<EdgeBody>>> {
+        let interim = self.interim.renewed();
+        let line = Arc::clone(&self.line);
+        let mut serving = pin!(asked.serve(&self.hall.worker, &line, interim.clone()));
+        poll_fn(|cx| {
             let response = serving.as_mut().poll(cx);
             self.write_interim(&interim);
             match response {
@@ -278,22 +278,16 @@ impl Http1 {
                     _ => Poll::Pending,
                 },
             }
-        });
-        let Some(response) = response.await? else { return Ok(false) };
-        DESK.with_borrow_mut(|desk| self.outbox.lend(&mut desk.written));
-        let drains = self.hall.is_closing() || self.line.pulse.order() == Order::Drain;
-        let head = reply::write_head(self.outbox.writer(), &response, to_head, last || drains);
-        let mut sending = Sending { body: response.into_body(), framing: head.framing };
-        let whole = poll_fn(|cx| self.poll_body(&mut sending, cx)).await?;
-        DESK.with_borrow_mut(|desk| self.outbox.give_back(&mut desk.written));
-        Ok(whole && !head.closes)
+        })
+        .await
     }
 
     /// Writes what came before the final response (RFC 9110 §15.2).
     fn write_interim(&mut self, interim: &Interim) {
         for (status, mut headers) in interim.take() {
             self.hall.worker.pass_on(&mut headers);
-            reply::write_interim(self.outbox.writer(), status, &headers);
+            let mut lines = Lines { out: self.outbox.writer(), last: false };
+            write_interim(&mut lines, status, &headers);
         }
     }
 
@@ -342,6 +336,17 @@ impl Http1 {
     }
 }
 
+impl Asked {
+    fn serve(
+        self: Box<Self>,
+        worker: &Arc<Worker>,
+        line: &Arc<Line>,
+        interim: Interim,
+    ) -> impl Future<Output = Response<EdgeBody>> + Send + use<> {
+        Arc::clone(worker).serve(line, self.request, self.visit, Some(interim))
+    }
+}
+
 /// A body on its way.
 struct Sending {
     body: EdgeBody,
@@ -360,7 +365,7 @@ impl Sending {
                 _ if self.framing == Framing::Length(0) => return Poll::Ready(true),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => {
-                    outbox.put(Bytes::new(), self.framing.end());
+                    outbox.writer().extend_from_slice(self.framing.end());
                     return Poll::Ready(self.framing == Framing::Chunked);
                 }
                 Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),

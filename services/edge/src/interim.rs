@@ -2,8 +2,7 @@
 //! (RFC 9110 §15.2): 103 (Early Hints) above all.
 //!
 //! The client of origins puts them down, the visitor's connection takes them, both within one task.
-//! They are never stored, and who follows another's fill gets none. Over HTTP/2 nobody takes them:
-//! hyper has no way to send them.
+//! They are never stored, and who follows another's fill gets none.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +28,15 @@ impl Interim {
             heads.bytes += respond::head_bytes(&headers);
             heads.waiting.push((status, headers));
         }
+    }
+
+    /// One for the next request: the same if nobody else holds it any more.
+    pub(crate) fn renewed(&mut self) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(heads) => *heads = Mutex::default(),
+            None => *self = Self::default(),
+        }
+        self.clone()
     }
 
     /// Those that were not taken yet.

@@ -27,21 +27,23 @@
 //! exchange). It speaks HTTP/1.1 and HTTP/2, in the clear and over TLS.
 
 mod access_log;
+mod block;
 mod body;
 mod cache;
 mod codec;
 mod config;
 mod connection;
+mod content;
 mod control;
+mod desk;
 mod disk;
 mod error;
 mod fetch;
 mod fill;
-mod frames;
 mod guard;
-mod handover;
 mod hit;
 mod http1;
+mod http2;
 mod interim;
 pub mod limits;
 mod listen;
@@ -49,14 +51,19 @@ mod meter;
 mod metrics;
 mod object;
 mod origin;
+mod outbox;
 mod pace;
+#[cfg(any(test, fuzzing))]
+pub mod probe;
 mod proxy;
 mod pulse;
 mod purge;
+mod reply;
 mod report;
 mod request;
 mod respond;
 mod socket;
+mod spare;
 mod spool;
 mod store;
 mod table;
@@ -72,6 +79,7 @@ mod visitors;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     sync::Arc,
     thread,
 };
@@ -82,8 +90,8 @@ pub use config::{EdgeConfig, Running, VisitorConfig};
 use control::Control;
 pub use error::EdgeError;
 use fill::{Fills, Unshared};
-use handover::{Offer, Taken};
 use headroom_bus::Bus;
+use headroom_handover::{Offer, Taken, refuse_second};
 use headroom_planfile as planfile;
 use http::HeaderValue;
 use listen::Doors;
@@ -232,15 +240,15 @@ impl Edge {
             });
             serving.push(start(&config, worker, doors, stop_serving.clone())?);
         }
-        if let (Some(taken), Some(path)) = (taken, &config.running.handover_socket) {
-            taken.confirm(path, &config.id);
+        if let Some(taken) = taken {
+            taken.confirm();
         }
         // Only now: until then the next process would ask the old one.
         let offered = offered.and_then(|held| Some((offer(&config)?, held)));
         let served = CancellationToken::new();
         let handing_over = async {
             if let Some((offer, listeners)) = offered
-                && offer.hand_over(&config.id, listeners, &stop_serving).await
+                && offer.hand_over(config.id.as_str(), listeners, &stop_serving).await
             {
                 handed_over.cancel();
                 stop_serving.cancel();
@@ -273,12 +281,12 @@ impl Edge {
 /// The doors of all threads, and the process they were taken over from.
 fn take_doors(config: &EdgeConfig) -> Result<(Vec<Doors>, Option<Taken>), EdgeError> {
     let mut taken = match (&config.running.handover_socket, config.running.take_over) {
-        (Some(path), true) => Taken::ask(path, &config.id)?,
-        (Some(path), false) => handover::refuse_second(path).map(|()| None)?,
+        (Some(path), true) => Taken::ask(path, config.id.as_str())?,
+        (Some(path), false) => refuse_second(path, config.id.as_str()).map(|()| None)?,
         (None, _) => None,
     };
-    let inherited = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners));
-    let mut inherited = inherited.unwrap_or_default();
+    let inherited = taken.iter_mut().flat_map(|taken| taken.sockets.drain(..));
+    let mut inherited = inherited.map(TcpListener::from).collect();
     let clear = listen::bind(&config.listen, config.threads, &mut inherited)?;
     let tls = listen::bind(&config.visitors.tls_listen, config.threads, &mut inherited)?;
     let doors = clear.into_iter().zip(tls).map(|(clear, tls)| Doors { clear, tls });
@@ -286,10 +294,10 @@ fn take_doors(config: &EdgeConfig) -> Result<(Vec<Doors>, Option<Taken>), EdgeEr
 }
 
 /// The listeners to hand over one day.
-fn to_offer(config: &EdgeConfig, doors: &[Doors]) -> Option<Vec<TcpListener>> {
+fn to_offer(config: &EdgeConfig, doors: &[Doors]) -> Option<Vec<OwnedFd>> {
     config.running.handover_socket.as_ref()?;
     let all = doors.iter().flat_map(|doors| doors.clear.iter().chain(&doors.tls));
-    let held: Result<_, _> = all.map(TcpListener::try_clone).collect();
+    let held: Result<_, _> = all.map(|held| held.try_clone().map(OwnedFd::from)).collect();
     held.map_err(|error| tracing::error!(%error, "the edge cannot be replaced without a gap")).ok()
 }
 

@@ -6,12 +6,23 @@ use std::time::Duration;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most fields of a request or a response head: hyper's own limit, which is not set anew.
 pub const HEADERS_MAX: usize = 100;
-/// What a thread reads of a connection at a time. A head that is longer is hyper's.
-pub const INBOX_BYTES: usize = 16 * 1024;
+/// What a thread reads of a connection at a time, in bytes: more than the longest frame of HTTP/2. A
+/// head of HTTP/1.1 that is longer is hyper's.
+pub const INBOX_BYTES: usize = 32 * 1024;
 /// When so much is to be sent to a visitor, no more is written before it is gone.
 pub const OUTBOX_BYTES: usize = 64 * 1024;
+/// The most parts of it that are handed over to the system at once.
+pub const OUTBOX_PARTS_MAX: usize = 16;
 /// What is copied behind a head to go with it in one piece; more goes from where it lies.
 pub const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// How many bytes the heads of several requests share. Who keeps a request waiting holds so much.
+pub const BLOCK_BYTES: usize = 4 * 1024;
+/// What is longer lies in a block of its own.
+pub const BLOCK_PART_MAX: usize = BLOCK_BYTES / 4;
+/// How many maps of fields a thread keeps for later, and for how many fields at most each.
+pub const SPARE_MAPS_MAX: usize = 64;
+/// A map that grew larger is not kept.
+pub const SPARE_MAP_FIELDS_MAX: usize = 32;
 /// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
 pub const CHUNK_DIGITS_MAX: u8 = 16;
 /// The most visitors' connections of one edge; beyond it, new ones are closed at once. Fewer if
@@ -58,12 +69,21 @@ pub const H2_STREAMS_MAX: u32 = 128;
 pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// The same of all of a connection.
 pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// How much of a response is made ready before the visitor has room for it.
-pub const H2_SEND_BUFFER_MAX: usize = 256 * 1024;
-/// The most streams that were reset before the edge looked at them.
-pub const H2_PENDING_RESETS_MAX: usize = 20;
-/// The most streams that the edge resets because of the visitor's errors, over a connection's life.
-pub const H2_ERROR_RESETS_MAX: usize = 256;
+/// The largest dynamic table of fields that a visitor may make, as RFC 7541 §4.1 counts bytes. It is
+/// what RFC 9113 §6.5.2 begins with, so that nothing need be said of it; a connection has as much
+/// memory as its visitor makes use of.
+pub const H2_TABLE_BYTES_MAX: usize = 4_096;
+/// The most octets of a number in a block of fields behind its prefix (RFC 7541 §5.1): 28 bits, and
+/// no length or index that is sound has more.
+pub const H2_NUMBER_OCTETS_MAX: u32 = 4;
+/// The most content in one frame, in bytes, whatever the visitor takes: so that the responses of a
+/// connection go on in turn.
+pub const H2_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Pieces of bodies up to this many bytes are copied behind the head of their frame.
+pub const H2_COPIED_BYTES_MAX: usize = 2 * 1024;
+/// How many streams that we have reset are remembered: what the visitor sent on them before it knew
+/// is no error.
+pub const H2_RESETS_REMEMBERED: usize = 128;
 /// The most resets at once, of either side, and how many come back each second.
 pub const H2_RESETS_MAX: u32 = 200;
 /// How many of these come back each second.
@@ -87,8 +107,6 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long connections may go on as they are after the edge was told to stop: requests that are
 /// already on their way are answered, with the word that the connection closes.
 pub const DRAIN_LINGER: Duration = Duration::from_secs(1);
-/// How long each side of a hand-over waits for the other.
-pub const HANDOVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection to an origin is kept, and what is known of an origin nobody asks.
 pub const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30);
 /// How often idle connections to origins are looked through.
@@ -255,3 +273,5 @@ const _: () = assert!(DRAIN_MAX.as_secs() < HEAD_READ_TIMEOUT.as_secs());
 const _: () = assert!(TICK.as_millis() * (TICKS_PER_SECOND as u128) == 1_000);
 const _: () = assert!(OPENING_MAX.as_secs() <= HEAD_READ_TIMEOUT.as_secs());
 const _: () = assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW);
+const _: () = assert!(INBOX_BYTES > 9 + 16_384, "a whole frame is read at once");
+const _: () = assert!(H2_PAYLOAD_BYTES_MAX >= 16_384, "RFC 9113 §6.5.2: every peer takes as much");

@@ -23,7 +23,7 @@ use http::{
 };
 use quick_cache::DefaultHashBuilder;
 
-use crate::{http1::reply, limits, text};
+use crate::{limits, reply::HeadWriter, text};
 
 /// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
 pub(crate) static TAG_FIELDS: [HeaderName; 2] =
@@ -230,8 +230,8 @@ impl StoredObject {
         self.decode(|name| !TAG_FIELDS.contains(name))
     }
 
-    /// Writes the same as the lines of a head.
-    pub(crate) fn write_shown_fields(&self, out: &mut Vec<u8>) {
+    /// Writes the same as fields of a head.
+    pub(crate) fn write_shown_fields(&self, out: &mut impl HeadWriter) {
         let mut block = &self.head[..];
         while let Some((name, value)) = split_field(&mut block) {
             let name = match name {
@@ -239,7 +239,7 @@ impl StoredObject {
                 Name::Common(name) => name.as_str().as_bytes(),
                 Name::Other(name) => name,
             };
-            reply::write_field(out, name, value);
+            out.field(name, value);
         }
     }
 

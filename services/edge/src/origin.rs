@@ -14,7 +14,6 @@
 
 mod body;
 mod connect;
-mod deny;
 mod health;
 mod http1;
 mod message;
@@ -48,14 +47,17 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use message::{Failure, Message, request};
 use pool::{Places, Pool, Sender, Slot, Stream, Way};
+use smallvec::SmallVec;
 pub(crate) use tls::OriginTls;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
+use tokio_util::either::Either as EitherFuture;
 
 use crate::{
-    EdgeConfig, limits, proxy::Shared, respond, table::ServedSite, upstream::UpstreamHead,
+    EdgeConfig, content::RequestBody, limits, proxy::Shared, respond, table::ServedSite,
+    upstream::UpstreamHead,
 };
 
 /// What is sent to an origin as a body.
@@ -105,12 +107,12 @@ impl Origins {
     /// The response to a request without a body. If the method is idempotent, one origin after
     /// the other is tried, and the first once more: a kept connection may have closed under the
     /// request.
-    pub(crate) async fn fetch(
+    pub(crate) fn fetch(
         &self,
         site: &ServedSite,
         head: &UpstreamHead,
-    ) -> Result<Response<TimedBody>, FetchError> {
-        self.ask_in_order(site, Message::Head(head), Some(self.response_max)).await
+    ) -> impl Future<Output = Result<Response<TimedBody>, FetchError>> + Send {
+        self.ask_in_order(site, Message::Head(head))
     }
 
     /// The response to a request with a body, which can be sent only once.
@@ -118,13 +120,13 @@ impl Origins {
         &self,
         site: &ServedSite,
         head: &UpstreamHead,
-        body: Incoming,
+        body: RequestBody,
     ) -> Result<Response<TimedBody>, FetchError> {
         let (progress, progressed) = watch::channel(());
         let body = TimedBody::of_request(body, limits::UPLOAD_SILENCE_MAX, progress);
         let request = Message::WithBody(Box::new(request(head, Either::Right(body))));
         tokio::select! {
-            answer = self.ask_in_order(site, request, None) => answer,
+            answer = self.ask_in_order(site, request) => answer,
             () = self.late(progressed) => Err(FetchError::Timeout),
         }
     }
@@ -148,14 +150,13 @@ impl Origins {
         &self,
         site: &ServedSite,
         message: Message<'_>,
-        head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, FetchError> {
         let mut now = Instant::now();
         let slots = self.pool.slots(&site.id, &site.origins, now);
         let order = self.order(&slots, now);
         let again = message.again();
         let mut next = Some(message);
-        let mut result = Err(FetchError::Unreachable);
+        let mut error = FetchError::Unreachable;
         for (tried, slot) in order.iter().cycle().take(order.len() + 1).enumerate() {
             let Some(message) = next.take() else { break };
             if tried > 0 {
@@ -163,7 +164,7 @@ impl Origins {
             }
             slot.with_health(|health| health.asked(now));
             let kept = if tried > 0 { None } else { Some(now) };
-            let failure = match self.ask(slot, message, kept, head_max).await {
+            let failure = match self.ask(slot, message, kept).await {
                 Ok(response) if is_failing(response.status()) => {
                     set_back(slot, "it says that it cannot");
                     return Ok(response);
@@ -177,18 +178,18 @@ impl Origins {
             if failure.counts {
                 set_back(slot, failure.error);
             }
-            result = Err(failure.error);
+            error = failure.error;
             let gone =
                 matches!(failure.error, FetchError::Unreachable | FetchError::ConnectTimeout);
             let repeated = again.as_ref().filter(|_| gone).and_then(Message::again);
             next = failure.unsent.or(repeated);
         }
-        result
+        Err(error)
     }
 
     /// The healthy origins from the one whose turn it is on, then those that are set aside.
-    fn order<'s>(&self, slots: &'s [Arc<Slot>], now: Instant) -> Vec<&'s Arc<Slot>> {
-        let (mut well, mut aside) = (Vec::with_capacity(slots.len()), Vec::new());
+    fn order<'s>(&self, slots: &'s [Arc<Slot>], now: Instant) -> SmallVec<[&'s Arc<Slot>; 2]> {
+        let (mut well, mut aside) = (SmallVec::new(), Vec::new());
         for slot in slots {
             let health = slot.health();
             if health.is_available(now) {
@@ -212,10 +213,9 @@ impl Origins {
         slot: &Arc<Slot>,
         mut message: Message<'h>,
         kept: Option<Instant>,
-        head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, Failure<'h>> {
         while let Some(way) = kept.and_then(|now| slot.take(message.has_body(), now)) {
-            match self.send(slot, way, message, head_max).await {
+            match self.send(slot, way, message).await {
                 Err(Failure { unsent: Some(unsent), .. }) => message = unsent,
                 // What happened to a kept connection says nothing of the origin, but a timeout.
                 Err(failure) => {
@@ -226,7 +226,7 @@ impl Origins {
             }
         }
         match Box::pin(self.connect(slot)).await {
-            Ok(way) => self.send(slot, way, message, head_max).await,
+            Ok(way) => self.send(slot, way, message).await,
             Err(error) => {
                 tracing::debug!(site = %slot.site, origin = %slot.origin, %error, "not reached");
                 Err(Failure { error: error.meaning(), unsent: Some(message), counts: true })
@@ -276,7 +276,7 @@ impl Origins {
         site: &ServedSite,
         head: UpstreamHead,
     ) -> Result<Response<Incoming>, FetchError> {
-        let mut result = Err(FetchError::Unreachable);
+        let mut meaning = FetchError::Unreachable;
         let now = Instant::now();
         let slots = self.pool.slots(&site.id, &site.origins, now);
         for slot in self.order(&slots, now) {
@@ -285,11 +285,11 @@ impl Origins {
                 Err(error) => {
                     tracing::debug!(site = %slot.site, origin = %slot.origin, %error, "not reached");
                     set_back(slot, &error);
-                    result = Err(error.meaning());
+                    meaning = error.meaning();
                 }
             }
         }
-        result
+        Err(meaning)
     }
 
     async fn upgrade_over(
@@ -309,19 +309,18 @@ impl Origins {
         sent.map_err(|failure| failure.error)
     }
 
-    async fn send<'h>(
+    fn send<'h>(
         &self,
         slot: &Arc<Slot>,
         way: Way,
         message: Message<'h>,
-        head_max: Option<Duration>,
-    ) -> Result<Response<TimedBody>, Failure<'h>> {
+    ) -> impl Future<Output = Result<Response<TimedBody>, Failure<'h>>> + Send {
         match (way, message) {
             (Way::Http1(connection), Message::Head(head)) => {
-                self.send_head(slot, connection, head).await
+                EitherFuture::Left(self.send_head(slot, connection, head))
             }
             // Boxed, as what is rare or large makes the common way larger.
-            (way, message) => Box::pin(self.send_by_hyper(slot, way, message, head_max)).await,
+            (way, message) => EitherFuture::Right(Box::pin(self.send_by_hyper(slot, way, message))),
         }
     }
 
@@ -330,8 +329,9 @@ impl Origins {
         slot: &Arc<Slot>,
         way: Way,
         message: Message<'h>,
-        head_max: Option<Duration>,
     ) -> Result<Response<TimedBody>, Failure<'h>> {
+        // A body is sent at the visitor's pace, and has a time of its own.
+        let head_max = (!message.has_body()).then_some(self.response_max);
         let mut sender = match way {
             Way::Http2(mut sender, stream) => {
                 let send = |request| sender.try_send_request(request);

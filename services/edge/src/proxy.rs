@@ -14,13 +14,13 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_LENGTH, VIA},
     request::Parts,
 };
-use hyper::body::Incoming;
 
 use crate::{
     access_log::{AccessLog, Asked, Record},
     body::{EdgeBody, Source, StoredSource},
     cache::{Cache, Variants},
     connection::{Line, Peer},
+    content::RequestBody,
     fill::{Fills, Unshared},
     interim::Interim,
     meter::{Account, Counts, ThreadMeter},
@@ -33,7 +33,7 @@ use crate::{
     table::{ServedSite, Table, Verdict},
     tls::Tls,
     trace::TraceContext,
-    upgrade,
+    upgrade::{self, Upgrade},
     upstream::{Purpose, UpstreamHead},
     visitors::Visitors,
 };
@@ -81,6 +81,8 @@ pub(crate) struct Visit {
     /// Known from the start if it is logged.
     pub(crate) trace: Option<TraceContext>,
     verdict: Verdict,
+    /// Known from the start if it was looked up already.
+    key: Option<CacheKey>,
     /// Where interim responses go, if the visitor can get them.
     interim: Option<Interim>,
 }
@@ -94,7 +96,13 @@ impl Visit {
         now: Timestamp,
     ) -> Self {
         let (host, site) = (host.clone(), Arc::clone(site));
-        Self { now, peer, scheme: peer.scheme, host, site, trace: None, verdict, interim: None }
+        let scheme = peer.scheme;
+        Self { now, peer, scheme, host, site, trace: None, verdict, key: None, interim: None }
+    }
+
+    /// The same with its key, which somebody has looked up already.
+    pub(crate) fn with_key(self, key: CacheKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// True if it may be tunnelled in another protocol.
@@ -140,55 +148,65 @@ pub(crate) enum Decided {
 
 impl Worker {
     /// Serves one request; `visit` is what is known of it already. Interim responses go to `interim`.
-    pub(crate) async fn serve(
+    ///
+    /// What needs no wait is done before the future is made, so that it holds only what is left.
+    pub(crate) fn serve(
         self: Arc<Self>,
-        line: &Line,
-        mut request: Request<Option<Incoming>>,
+        line: &Arc<Line>,
+        mut request: Request<Option<RequestBody>>,
         visit: Option<Visit>,
         interim: Option<Interim>,
-    ) -> Response<EdgeBody> {
+    ) -> impl Future<Output = Response<EdgeBody>> + Send + use<> {
         let now = visit.as_ref().map_or_else(headroom_clock::now, |visit| visit.now);
         let trace =
             self.log.as_ref().map(|_| TraceContext::of(request.headers(), || fastrand::u64(..)));
-        let begun = self.log.as_ref().zip(trace);
-        let mut record =
-            begun.map(|(log, trace)| log.begin(Asked::of(&request, line.peer.address, now, trace)));
+        let mut record = self.log.as_ref().zip(trace).map(|(log, trace)| {
+            Box::new(log.begin(Asked::of(&request, line.peer.address, now, trace)))
+        });
         let received = visit.map_or_else(|| self.receive(line, &request, now), Ok);
-        let visit = match received {
-            Ok(visit) => Visit { trace, interim, ..visit },
-            Err(refusal) => {
-                self.shared.metrics.count(refusal.outcome());
-                return logged(record, refusal.outcome(), refusal.response());
-            }
-        };
-        if let Some(record) = &mut record {
+        let visit = received.map(|visit| Visit { trace, interim, ..visit });
+        if let (Some(record), Ok(visit)) = (&mut record, &visit) {
             record.judged(&visit.site, visit.account());
         }
-        let upgrade = visit.may_upgrade().then(|| upgrade::asked(&request)).flatten();
-        let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+        let may_upgrade = visit.as_ref().is_ok_and(Visit::may_upgrade);
+        let upgrade = may_upgrade.then(|| upgrade::asked(&request)).flatten();
+        let upgrade = upgrade.map(|protocol| {
+            Box::new(Upgrade {
+                protocol,
+                visitor: hyper::upgrade::on(&mut request),
+                line: Arc::clone(line),
+            })
+        });
         let (parts, body) = request.into_parts();
         let parts = Arc::new(parts);
-        let reply = match visit.verdict {
-            Verdict::OverShare | Verdict::NoContract => {
-                Box::pin(self.turn_away(&visit, parts, body)).await
-            }
-            Verdict::Own | Verdict::Purchased(_) => match upgrade {
-                Some((protocol, visitor)) => {
-                    Box::pin(self.upgrade(&visit, line, &parts, protocol, visitor)).await
+        async move {
+            let visit = match visit {
+                Ok(visit) => visit,
+                Err(refusal) => {
+                    self.shared.metrics.count(refusal.outcome());
+                    return logged(record, refusal.outcome(), refusal.response());
                 }
-                None => self.answer(&visit, parts, body).await,
-            },
-        };
-        let (outcome, response) =
-            reply.unwrap_or_else(|refusal| (refusal.outcome(), refusal.response()));
-        logged(record, outcome, self.send(&visit, outcome, response))
+            };
+            let reply = match visit.verdict {
+                Verdict::OverShare | Verdict::NoContract => {
+                    Box::pin(self.turn_away(&visit, parts, body)).await
+                }
+                Verdict::Own | Verdict::Purchased(_) => match upgrade {
+                    Some(upgrade) => Box::pin(self.upgrade(&visit, &parts, *upgrade)).await,
+                    None => self.answer(&visit, parts, body).await,
+                },
+            };
+            let (outcome, response) =
+                reply.unwrap_or_else(|refusal| (refusal.outcome(), refusal.response()));
+            logged(record, outcome, self.send(&visit, outcome, response))
+        }
     }
 
     /// The phases before the request's way divides: all without waiting, on one table.
     fn receive(
         &self,
         line: &Line,
-        request: &Request<Option<Incoming>>,
+        request: &Request<Option<RequestBody>>,
         now: Timestamp,
     ) -> Result<Visit, Refusal> {
         let host = self.accept(line.peer.scheme, request)?;
@@ -204,7 +222,7 @@ impl Worker {
     fn accept<'r>(
         &self,
         scheme: Scheme,
-        request: &'r Request<Option<Incoming>>,
+        request: &'r Request<Option<RequestBody>>,
     ) -> Result<Cow<'r, str>, Refusal> {
         request::host_of(request, scheme, &self.shared.via)
     }
@@ -232,7 +250,7 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         parts: Arc<Parts>,
-        body: Option<Incoming>,
+        body: Option<RequestBody>,
     ) -> Reply {
         let policy = match visit.verdict {
             Verdict::NoContract if visit.site.over_share == OverShare::PassThrough => {
@@ -264,14 +282,14 @@ impl Worker {
         self: &Arc<Self>,
         visit: &Visit,
         parts: Arc<Parts>,
-        body: Option<Incoming>,
+        body: Option<RequestBody>,
     ) -> Reply {
         if !request::may_use_cache(&parts, body.is_some()) {
             let known = parts.method == Method::GET || parts.method == Method::HEAD;
             let why = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
             return Box::pin(self.forward(visit, parts, body, why)).await;
         }
-        let key = key_of(visit, &parts.uri);
+        let key = visit.key.clone().unwrap_or_else(|| key_of(visit, &parts.uri));
         let stored = self.look_up(visit, &key).await;
         match decide(stored.as_ref(), &parts.headers, visit.now) {
             Decided::Serve(object, age) => {
@@ -300,7 +318,7 @@ impl Worker {
         let cache = &self.shared.cache;
         let mut found = match cache.get(key) {
             Some(variants) => variants,
-            None if cache.may_be_on_disk(key) => cache.get_from_disk(key).await?,
+            None if cache.may_be_on_disk(key) => Box::pin(cache.get_from_disk(key)).await?,
             None => return None,
         };
         let is_gone = |object: &&Arc<StoredObject>| {
@@ -398,7 +416,7 @@ pub(crate) fn forwarded_because(is_stale: bool) -> &'static str {
 
 /// Ends the record of a request with its response, or with the response's body.
 fn logged(
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     outcome: Outcome,
     mut response: Response<EdgeBody>,
 ) -> Response<EdgeBody> {

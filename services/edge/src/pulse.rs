@@ -16,7 +16,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{DRAIN_IDLE_TICKS, TICK};
+use crate::limits::{DRAIN_IDLE_TICKS, H2_PING_INTERVAL, H2_PING_TIMEOUT, TICK};
+
+/// More than the question whether somebody is there takes, in bytes.
+const PROBE_BYTES: u64 = 64;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub(crate) struct Pulse {
     order: AtomicU8,
     /// True while the visitor takes no more of what is sent.
     stuck: AtomicBool,
+    /// True if the visitor is to be asked whether it is there.
+    probe: AtomicBool,
     /// Bytes in both directions.
     moved: AtomicU64,
     /// Bytes the visitor took.
@@ -80,6 +85,7 @@ impl Pulse {
             awaited: AtomicU8::new(Awaited::Nothing as u8),
             order: AtomicU8::new(order as u8),
             stuck: AtomicBool::new(false),
+            probe: AtomicBool::new(false),
             moved: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             progress: AtomicU32::new(0),
@@ -160,13 +166,27 @@ impl Pulse {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
     }
 
+    /// Whether the visitor is to be asked now whether it is there. Says so once.
+    pub(crate) fn take_probe(&self) -> bool {
+        self.probe.load(Relaxed) && self.probe.swap(false, Relaxed)
+    }
+
     fn tell(&self, order: Order) {
         if self.order() < order {
             self.order.store(order as u8, Relaxed);
-            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.wake();
+        }
+    }
+
+    fn tell_to_probe(&self) {
+        self.probe.store(true, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -227,6 +247,10 @@ pub(crate) struct Patience {
     send: u32,
     stalled: u32,
     tunnel: u32,
+    /// After which silence an HTTP/2 visitor is asked whether it is there, and how long it may
+    /// take to answer.
+    probe: u32,
+    probe_answer: u32,
 }
 
 /// The times of [`Patience`].
@@ -259,6 +283,8 @@ impl From<Times> for Patience {
             send: ticks(times.send),
             stalled: ticks(times.stalled),
             tunnel: ticks(times.tunnel),
+            probe: ticks(H2_PING_INTERVAL),
+            probe_answer: ticks(H2_PING_TIMEOUT),
         }
     }
 }
@@ -273,6 +299,9 @@ struct History {
     idle: u32,
     stuck: u32,
     still: u32,
+    silent: u32,
+    /// What the visitor had taken when it was asked whether it is there.
+    taken_when_asked: u64,
 }
 
 impl History {
@@ -302,6 +331,9 @@ impl History {
             Stage::Opening | Stage::Http1 => false,
         };
         let still = step(&mut self.still, still);
+        let nothing_came = same(|sample| sample.moved.wrapping_sub(sample.taken));
+        let silent = step(&mut self.silent, now.stage == Stage::Http2 && nothing_came);
+        let is_dead = self.is_dead(silent, now.taken, patience);
         self.last = Some(now);
         let idle_max = if now.draining { DRAIN_IDLE_TICKS } else { patience.idle };
         let opening_max = if now.draining { 2 * DRAIN_IDLE_TICKS } else { patience.opening };
@@ -310,6 +342,7 @@ impl History {
             || stuck >= patience.send
             || idle >= idle_max && now.draining
             || match now.stage {
+                Stage::Http2 if is_dead => true,
                 Stage::Http2 if busy => still >= patience.stalled,
                 Stage::Http2 => now.draining && still >= DRAIN_IDLE_TICKS + patience.send,
                 Stage::Tunnel => still >= patience.tunnel,
@@ -321,6 +354,25 @@ impl History {
             (_, true) => Order::Drain,
             _ => Order::GoOn,
         }
+    }
+
+    /// Whether a visitor that said nothing for so many ticks did not answer when it was asked. One
+    /// that takes what is sent may not have got the question yet.
+    fn is_dead(&mut self, silent: u32, taken: u64, patience: &Patience) -> bool {
+        if silent == patience.probe {
+            self.taken_when_asked = taken;
+        }
+        let is_late = silent >= patience.probe + patience.probe_answer;
+        let takes = taken.wrapping_sub(self.taken_when_asked) > PROBE_BYTES;
+        if is_late && takes {
+            self.silent = 0;
+        }
+        is_late && !takes
+    }
+
+    /// Whether the visitor is to be asked after this tick whether it is there.
+    fn probes(&self, patience: &Patience) -> bool {
+        self.silent == patience.probe
     }
 }
 
@@ -394,6 +446,9 @@ impl Watch {
         for (pulse, history) in watched.connections.values_mut() {
             let order = history.judge(pulse.sample(), &self.patience);
             pulse.tell(order);
+            if history.probes(&self.patience) {
+                pulse.tell_to_probe();
+            }
         }
     }
 
@@ -420,7 +475,8 @@ mod tests {
     const IN_HEAD: Sample = Sample { awaits_head: true, awaits_request: false, ..BETWEEN };
 
     fn patience() -> Patience {
-        Patience { opening: 5, head: 10, idle: 20, send: 15, stalled: 50, tunnel: 60 }
+        let (opening, head, idle, send, stalled, tunnel) = (5, 10, 20, 15, 50, 60);
+        Patience { opening, head, idle, send, stalled, tunnel, probe: 200, probe_answer: 20 }
     }
 
     /// After how many ticks which order comes, if `sample` gives the pulse at each.
@@ -464,6 +520,36 @@ mod tests {
         let stuck = Sample { stuck: true, open: 1, ..BETWEEN };
         assert_eq!(told(|_| stuck), Some((16, Order::Cut)));
         assert_eq!(told(|tick: u32| Sample { taken: tick.into(), ..stuck }), None);
+    }
+
+    #[test]
+    fn who_says_nothing_is_asked_whether_it_is_there() {
+        let patience = Patience { probe: 10, probe_answer: 5, ..patience() };
+        let asked = |came: fn(u32) -> u64| {
+            let mut history = History::default();
+            (1..40).find_map(|tick| {
+                // What we send is no sign of the visitor.
+                let (taken, progress) = (tick.into(), tick);
+                let moved = taken + came(tick);
+                let stage = Stage::Http2;
+                let sample = Sample { stage, open: 1, moved, taken, progress, ..BETWEEN };
+                let order = history.judge(sample, &patience);
+                (history.probes(&patience) || order != Order::GoOn).then_some((tick, order))
+            })
+        };
+        assert_eq!(asked(|_| 0), Some((11, Order::GoOn)));
+        assert_eq!(asked(|tick| (tick / 8).into()), None);
+        let mut history = History::default();
+        let silent = Sample { stage: Stage::Http2, open: 1, ..BETWEEN };
+        let cut = (1..40).find(|_| history.judge(silent, &patience) == Order::Cut);
+        assert_eq!(cut, Some(16), "nor did it answer");
+        let mut history = History::default();
+        let takes = |tick: u32| {
+            let taken = u64::from(tick) * 1_000;
+            Sample { moved: taken, taken, progress: tick, ..silent }
+        };
+        let on = (1..80).all(|tick| history.judge(takes(tick), &patience) == Order::GoOn);
+        assert!(on, "it takes what is sent, and may not have come to the question");
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub(crate) fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
     })
 }
 
+/// A character of a target that no reader takes for anything but itself.
+pub(crate) fn is_plain_in_target(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@?".contains(&byte)
+}
+
 fn host_without_port(authority: &str) -> Option<&str> {
     let literal = if authority.starts_with('[') { authority.find(']') } else { None };
     let end = literal.map(|end| end + 1).or_else(|| authority.find(':'));

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    frames::{Frames, PREFACE},
     guard::Guard,
+    http2::frame::PREFACE,
     pulse::{Awaited, Pulse, Stage},
     tls::TlsStream,
 };
@@ -31,7 +31,6 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 enum Follow {
     Http1(Guard),
-    Http2(Box<Frames>),
     /// Nobody any more: they broke a rule.
     Refused,
     /// Nobody: they are not HTTP.
@@ -63,14 +62,10 @@ pub(crate) async fn begin(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Stage)
 }
 
 impl Socket {
-    /// A connection that speaks the HTTP of `stage`.
-    pub(crate) fn new(stream: Stream, begun: Vec<u8>, stage: Stage, pulse: Arc<Pulse>) -> Self {
-        let follow = match stage {
-            Stage::Http2 => Follow::Http2(Box::new(Frames::new())),
-            _ => Follow::Http1(Guard::default()),
-        };
-        pulse.enter(stage);
-        Self { stream, begun, follow, pulse }
+    /// A connection that speaks HTTP/1.1.
+    pub(crate) fn new(stream: Stream, begun: Vec<u8>, pulse: Arc<Pulse>) -> Self {
+        pulse.enter(Stage::Http1);
+        Self { stream, begun, follow: Follow::Http1(Guard::default()), pulse }
     }
 
     /// Lets pass whatever comes from now on: it is not HTTP any more.
@@ -110,34 +105,11 @@ impl Socket {
         }
     }
 
-    /// Ends the connection of a visitor that makes work for nothing, and says so if that is
-    /// possible at once.
-    fn calm(&mut self, cx: &mut Context<'_>) -> io::Error {
-        if let Follow::Http2(frames) = &self.follow
-            && let Some(frame) = frames.go_away()
-            && let Poll::Ready(Ok(_)) = Pin::new(&mut self.stream).poll_write(cx, &frame)
-        {
-            // What cannot be sent now is not waited for.
-            let _ = Pin::new(&mut self.stream).poll_flush(cx);
-        }
-        self.follow = Follow::Nothing;
-        io::Error::other("too many frames that are no work")
-    }
-
-    fn went(&mut self, result: &Poll<io::Result<usize>>, parts: &[io::IoSlice<'_>]) {
-        let Poll::Ready(result) = result else {
-            self.pulse.stuck(true);
-            return;
-        };
-        let Ok(mut left) = *result else { return };
-        self.pulse.taken(left);
-        if let Follow::Http2(frames) = &mut self.follow {
-            for part in parts {
-                let sent = left.min(part.len());
-                frames.went(&part[..sent], self.pulse.now());
-                left -= sent;
-            }
-            self.pulse.progress(frames.progress());
+    fn went(&mut self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(sent)) => self.pulse.taken(*sent),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.pulse.stuck(true),
         }
     }
 }
@@ -168,19 +140,9 @@ impl AsyncRead for Socket {
         this.pulse.awaits(Awaited::Nothing);
         let came = &mut buf.filled_mut()[before..];
         this.pulse.moved(came.len());
-        match &mut this.follow {
-            Follow::Http1(guard) => {
-                guard.inspect(came);
-                this.pulse.progress(guard.heads());
-            }
-            Follow::Http2(frames) => {
-                frames.came(came, this.pulse.now());
-                this.pulse.progress(frames.progress());
-                if frames.is_exceeded() {
-                    return Poll::Ready(Err(this.calm(cx)));
-                }
-            }
-            Follow::Refused | Follow::Nothing => {}
+        if let Follow::Http1(guard) = &mut this.follow {
+            guard.inspect(came);
+            this.pulse.progress(guard.heads());
         }
         Poll::Ready(Ok(()))
     }
@@ -194,7 +156,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.went(&result, &[io::IoSlice::new(buf)]);
+        this.went(&result);
         result
     }
 
@@ -205,7 +167,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.went(&result, bufs);
+        this.went(&result);
         result
     }
 

@@ -157,12 +157,9 @@ impl Table {
         }
         let region = plan.region_of_edge(&self.edge);
         let edges = region.and_then(|id| plan.regions.get(id)).map_or(0, |held| held.edges.len());
-        let edge_addresses = plan.regions.values().flat_map(|region| region.edges.values());
-        let edge_addresses = edge_addresses.flat_map(|edge| &edge.addresses);
-        let name_servers = plan.name_servers.values().flat_map(|server| &server.addresses);
         let mut served = Served {
             generation: plan.generation,
-            fleet: edge_addresses.chain(name_servers).map(IpAddr::to_canonical).collect(),
+            fleet: plan.own_addresses().collect(),
             ..Served::default()
         };
         for (id, site) in &plan.sites {

@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     body::{EdgeBody, Pause, Source, Tally},
     connection::Line,
+    content::RequestBody,
     metrics::Outcome,
     origin::{FetchError, TimedBody},
     proxy::{Reply, Visit, Worker},
@@ -48,8 +49,16 @@ pub(crate) struct Tunnel {
     tally: Tally,
 }
 
+/// A visitor's wish for another protocol.
+pub(crate) struct Upgrade {
+    pub(crate) protocol: HeaderValue,
+    /// The visitor's bytes after the 101.
+    pub(crate) visitor: OnUpgrade,
+    pub(crate) line: Arc<Line>,
+}
+
 /// The protocol a visitor asks to change to, if it is one that may be tunnelled.
-pub(crate) fn asked(request: &Request<Option<Incoming>>) -> Option<HeaderValue> {
+pub(crate) fn asked(request: &Request<Option<RequestBody>>) -> Option<HeaderValue> {
     let plain = request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && request.body().is_none();
@@ -78,11 +87,10 @@ impl Worker {
     pub(crate) async fn upgrade(
         self: &Arc<Self>,
         visit: &Visit,
-        line: &Line,
         parts: &Parts,
-        protocol: HeaderValue,
-        visitor: OnUpgrade,
+        asked: Upgrade,
     ) -> Reply {
+        let Upgrade { protocol, visitor, line } = asked;
         let mut head = visit.upstream_head(parts, &self.shared.via, Purpose::Visitor)?;
         head.add(CONNECTION.as_str(), b"upgrade");
         head.add(UPGRADE.as_str(), protocol.as_bytes());

@@ -101,23 +101,19 @@ impl UpstreamHead {
         write_field(&mut self.lines, name.as_bytes(), value);
     }
 
-    /// All of it in the form of HTTP/1.1, for a request without content.
-    pub(crate) fn to_http1(&self) -> Vec<u8> {
+    /// Writes all of it in the form of HTTP/1.1, for a request without content.
+    pub(crate) fn write_http1(&self, out: &mut Vec<u8>) {
         let (method, target) = (self.method.as_str(), self.target.as_str());
-        let rest = "  HTTP/1.1\r\ncontent-length: 0\r\n\r\n".len();
-        let length = method.len() + target.len() + self.lines.len() + rest;
-        let mut bytes = Vec::with_capacity(length);
         for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n", &self.lines] {
-            bytes.extend_from_slice(part);
+            out.extend_from_slice(part);
         }
         // RFC 9110 §8.6: where content is expected, that there is none is said.
         if self.content_length.is_some()
             || matches!(self.method, Method::POST | Method::PUT | Method::PATCH)
         {
-            write_field(&mut bytes, b"content-length", b"0");
+            write_field(out, b"content-length", b"0");
         }
-        bytes.extend_from_slice(b"\r\n");
-        bytes
+        out.extend_from_slice(b"\r\n");
     }
 
     /// The fields, with the length of the visitor's content.
@@ -183,8 +179,14 @@ mod tests {
         UpstreamHead::of(&parts, &"a.example".parse().unwrap(), purpose).unwrap()
     }
 
+    fn written(head: &UpstreamHead) -> String {
+        let mut bytes = Vec::new();
+        head.write_http1(&mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
     fn sent(method: &str, fields: &[(&str, &str)]) -> String {
-        String::from_utf8(head(method, fields, Purpose::Visitor).to_http1()).unwrap()
+        written(&head(method, fields, Purpose::Visitor))
     }
 
     #[test]
@@ -237,7 +239,7 @@ mod tests {
             head.add_forwarded(&"a.example".parse().unwrap(), peer);
             let shown = address.trim_start_matches("::ffff:");
             assert_eq!(
-                String::from_utf8(head.to_http1()).unwrap(),
+                written(&head),
                 format!(
                     "GET /a?b HTTP/1.1\r\nhost: a.example\r\nx-forwarded-proto: https\r\n\
                      x-forwarded-for: {shown}\r\n\
@@ -255,7 +257,7 @@ mod tests {
             ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
             ("accept", "*/*"),
         ];
-        let sent = |purpose| String::from_utf8(head("HEAD", &fields, purpose).to_http1()).unwrap();
+        let sent = |purpose| written(&head("HEAD", &fields, purpose));
         let whole = "GET /a?b HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\n\r\n";
         assert_eq!(sent(Purpose::Cache), whole);
         assert!(

@@ -11,6 +11,7 @@
 //!     └── settle, after each slot
 //!                 ▲
 //!  API under /v1 ─┘  purchasers, sites, bids, contracts, ledger, live views
+//!          └── reports about purchasers' servers ──► SERVER_REPORTS (bus)
 //! ```
 //!
 //! Each reconciler is a timer plus a signal: it loads, calls core, saves and signals. None has
@@ -27,6 +28,7 @@ mod metrics;
 mod proof;
 mod reconcile;
 mod secret;
+mod servers;
 mod start;
 
 pub use config::ExchangeConfig;

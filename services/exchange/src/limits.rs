@@ -24,6 +24,13 @@ pub const SLOTS_LISTED_MAX: u64 = 2_000;
 pub const SITES_PER_PURCHASER_MAX: usize = 1_000;
 /// The most URLs, prefixes and tags of one purge.
 pub const PURGES_PER_CALL_MAX: usize = 500;
+/// The most sites whose servers are reported of at a time.
+pub const REPORTED_SITES_MAX: usize = 10_000;
+/// How often reports about servers are sent on, at most: they are in force within a second.
+pub const REPORTS_SENT_EVERY: Duration = Duration::from_millis(200);
+/// How long it is shown what a name server told of a site's servers: three times as long as it takes
+/// to tell it again.
+pub const ASSIGNMENTS_KEPT: Duration = Duration::from_secs(30);
 /// How long a proof of control may take.
 pub const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
 /// Part of the edge-seconds of a slot that must be metered for it to enter the series.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ExchangeConfig, ExchangeError, api, book::Book, limits::STOP_TIME_MAX, live::Live,
-    metrics::Metrics, reconcile, secret,
+    metrics::Metrics, reconcile, secret, servers::Servers,
 };
 
 /// The file in the data folder that the operator's token is written to, once.
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) book: Book,
     pub(crate) bus: Bus,
     pub(crate) live: Live,
+    pub(crate) servers: Servers,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Registry,
     pub(crate) started_at: Timestamp,
@@ -121,6 +122,7 @@ impl Exchange {
             book,
             bus,
             live: Live::default(),
+            servers: Servers::default(),
             metrics,
             registry,
             started_at: now,

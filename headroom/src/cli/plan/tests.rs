@@ -46,9 +46,9 @@ fn a_plan_is_tables_and_notes() {
         east    east-1  192.0.2.1  yes      10.0.0.0/8
         east    east-2  192.0.2.2  no       10.0.0.0/8
 
-        site  owner     hosts                 origins               remainder                                   over share  fallback
-        shop  shop-inc  www.shop.example      http://192.0.2.10:80  assign weighted 192.0.2.10=3, 192.0.2.11=1  redirect    origin.shop.example
-        www   operator  www.operator.example  http://192.0.2.20:80  -                                           -           -
+        site  owner     hosts                 origins               remainder                                       over share  fallback
+        shop  shop-inc  www.shop.example      http://192.0.2.10:80  assign weighted 192.0.2.10,weight=3 192.0.2.11  redirect    origin.shop.example
+        www   operator  www.operator.example  http://192.0.2.20:80  -                                               -           -
 
         contract    site  region  from                  until                  requests      egress  class
         contract-1  shop  east    2026-11-22T18:00:00Z  2026-11-22T18:30:00Z  300 req/s  150 Mbit/s  firm

@@ -93,6 +93,98 @@ fn each_kind_of_malformed_query() {
     assert_eq!(changed(|query| query.extend([1, 2, 3])), "NOERROR AA", "octets to spare");
 }
 
+/// RFC 8906 §3.1.3, §3.2.3: what is not known is ignored, and does not come back.
+#[test]
+fn unknown_flags_are_passed_over() {
+    let plain = respond(&mut responder(), &good(), Transport::Udp);
+    let opt = good().len() - 11 - 11;
+    assert_eq!(good()[opt..opt + 3], [0, 0, 41]);
+    for (at, flag) in [
+        (2, 0x02),
+        (2, 0x04),
+        (3, 0x80),
+        (3, 0x40),
+        (3, 0x20),
+        (3, 0x0f),
+        (opt + 7, 0x7f),
+        (opt + 8, 0xff),
+    ] {
+        let mut query = good();
+        query[at] |= flag;
+        assert_eq!(respond(&mut responder(), &query, Transport::Udp), plain, "{at} {flag:#x}");
+    }
+}
+
+/// RFC 8906 §3.1.4: known by its opcode alone.
+#[test]
+fn every_unknown_opcode_is_told() {
+    for opcode in 1..16_u8 {
+        for length in [12, 20, good().len()] {
+            let mut query = good();
+            query.truncate(length);
+            query[2] |= opcode << 3;
+            let reply = respond(&mut responder(), &query, Transport::Udp).unwrap();
+            assert_eq!((reply[2] & 0x78, reply[3] & 15), (opcode << 3, 4), "opcode {opcode}");
+        }
+    }
+}
+
+/// RFC 6891 §6.1.3: whatever else the record holds.
+#[test]
+fn every_other_version_of_edns_is_told() {
+    let opt = good().len() - 11 - 11;
+    for version in 1..=255 {
+        assert_eq!(changed(|query| query[opt + 6] = version), "BADVERS", "{version}");
+    }
+}
+
+#[test]
+fn lengths_that_lie_are_format_errors() {
+    let opt = good().len() - 11 - 11;
+    assert_eq!(changed(|query| query[opt + 10] += 1), "FORMERR", "an OPT that goes on");
+    assert_eq!(changed(|query| query[opt + 9] = 255), "FORMERR", "and on");
+    assert_eq!(changed(|query| query[opt + 10] -= 1), "FORMERR", "an option that does not fit");
+    assert_eq!(changed(|query| query[opt + 10] = 3), "FORMERR", "half an option");
+    assert_eq!(changed(|query| query[opt + 10] = 0), "NOERROR AA", "no options, octets to spare");
+    assert_eq!(changed(|query| query[opt + 14] = 8), "FORMERR", "an option that goes on");
+    assert_eq!(changed(|query| query[opt + 14] = 6), "FORMERR", "one that ends early");
+    assert_eq!(changed(|query| query[7] = 1), "FORMERR", "an answer that is not there");
+    assert_eq!(changed(|query| query[9] = 1), "FORMERR", "an authority that is not there");
+    assert_eq!(changed(|query| query[10] = 255), "FORMERR", "very many records");
+    for length in 12..good().len() {
+        let reply = changed(|query| query.truncate(length));
+        assert_eq!(reply, "FORMERR", "cut off at {length}");
+    }
+}
+
+/// RFC 1035 §4.1.4 lets a name point backwards, to a name; in a question there is none before it.
+#[test]
+fn names_that_point_anywhere_are_format_errors() {
+    for target in (0..12).chain([13, 20, 30, 34, 45, 60, 0x3fff]) {
+        for labels in [&[][..], &[1, b'a'], &[63]] {
+            let [high, low] = (0xc000_u16 | target).to_be_bytes();
+            let mut query = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            query.extend(labels);
+            if labels == [63] {
+                query.extend([b'x'; 63]);
+            }
+            query.extend([high, low, 0, 1, 0, 1]);
+            let reply = respond(&mut responder(), &query, Transport::Udp).unwrap();
+            let rcode = reply[3] & 15;
+            // What happens to be a name in the header may be asked for.
+            assert!(rcode == 1 || (target < 12 && rcode == 5), "{target} {labels:?}: {rcode}");
+        }
+    }
+}
+
+#[test]
+fn labels_that_are_too_long_are_format_errors() {
+    for length in 64..=255 {
+        let reply = changed(|query| query[12] = length);
+        assert!(reply == "FORMERR", "{length}: {reply}");
+    }
+}
+
 #[test]
 fn hundreds_of_options_are_passed_over() {
     let mut line = "10.0.1.7 ns1.cdn.example A".to_owned();

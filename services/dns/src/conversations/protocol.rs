@@ -134,7 +134,7 @@ fn edns_by_the_book() {
          10.0.1.7 ns1.cdn.example A size=0
          10.0.1.7 ns1.cdn.example A version=1
          10.0.1.7 ns1.cdn.example A version=1 raw-subnet=0
-         10.0.1.7 ns1.cdn.example A option=65001 option=10 option=3
+         10.0.1.7 ns1.cdn.example A option=65001 option=5 option=13
          10.0.1.7 ns1.cdn.example A class=3
          10.0.1.7 version.bind TXT class=3
          10.0.1.7 cdn.example AXFR tcp
@@ -162,7 +162,7 @@ fn edns_by_the_book() {
             10.0.1.7 ns1.cdn.example A version=1 raw-subnet=0
               BADVERS
               edns: size=1232
-            10.0.1.7 ns1.cdn.example A option=65001 option=10 option=3
+            10.0.1.7 ns1.cdn.example A option=65001 option=5 option=13
               NOERROR AA
               answer: ns1.cdn.example 300 A 192.0.2.53
               edns: size=1232

@@ -133,8 +133,7 @@ fn a_remainder_name_that_is_held_here_is_followed() {
             @90
             10.0.1.7 www.held.example A
               NOERROR AA
-              answer: www.held.example 10 CNAME origin.static.example.
-              answer: origin.static.example 10 A 203.0.113.1
+              answer: www.held.example 10 A 203.0.113.1
             10.0.1.7 held.cdn.example AAAA
               NOERROR AA
               answer: held.cdn.example 10 CNAME origin.static.example.
@@ -146,8 +145,7 @@ fn a_remainder_name_that_is_held_here_is_followed() {
             @100
             10.0.1.7 www.held.example A
               NOERROR AA
-              answer: www.held.example 20 CNAME east-1.edge.cdn.example.
-              answer: east-1.edge.cdn.example 20 A 192.0.2.11
+              answer: www.held.example 20 A 192.0.2.11
         "#]],
     );
 }
@@ -218,59 +216,84 @@ fn the_remainder_is_assigned_by_the_purchasers_algorithm() {
     check(
         &mut responder(),
         "10.0.1.7 turns.pool.example A
-         10.0.1.7 turns.pool.example A
-         10.0.1.7 turns.pool.example A
-         10.0.1.7 turns.pool.example A
+         10.0.1.99 turns.pool.example A
+         10.0.2.7 turns.pool.example A
+         10.0.3.7 turns.pool.example A
          10.0.1.7 turns.pool.example AAAA
          10.0.1.7 parts.pool.example A
-         10.0.1.7 parts.pool.example A
-         10.0.1.7 parts.pool.example A
-         10.0.1.7 parts.pool.example A",
+         10.0.2.7 parts.pool.example A
+         10.0.3.7 parts.pool.example A
+         10.0.3.7 parts.cdn.example A edns subnet=10.0.2.0/24",
         expect![[r#"
             10.0.1.7 turns.pool.example A
               NOERROR AA
-              answer: turns.pool.example 20 A 198.51.100.1
-            10.0.1.7 turns.pool.example A
+              answer: turns.pool.example 20 A 198.51.100.2
+            10.0.1.99 turns.pool.example A
               NOERROR AA
               answer: turns.pool.example 20 A 198.51.100.2
-            10.0.1.7 turns.pool.example A
+            10.0.2.7 turns.pool.example A
               NOERROR AA
               answer: turns.pool.example 20 A 198.51.100.3
-            10.0.1.7 turns.pool.example A
+            10.0.3.7 turns.pool.example A
               NOERROR AA
-              answer: turns.pool.example 20 A 198.51.100.1
+              answer: turns.pool.example 20 A 198.51.100.2
             10.0.1.7 turns.pool.example AAAA
               NOERROR AA
               authority: turns.pool.example 60 SOA ns1.cdn.example. hostmaster.cdn.example. 7 3600 600 604800 60
             10.0.1.7 parts.pool.example A
               NOERROR AA
-              answer: parts.pool.example 20 A 198.51.100.1
-            10.0.1.7 parts.pool.example A
+              answer: parts.pool.example 20 A 198.51.100.2
+            10.0.2.7 parts.pool.example A
               NOERROR AA
               answer: parts.pool.example 20 A 198.51.100.3
-            10.0.1.7 parts.pool.example A
-              NOERROR AA
-              answer: parts.pool.example 20 A 198.51.100.1
-            10.0.1.7 parts.pool.example A
+            10.0.3.7 parts.pool.example A
               NOERROR AA
               answer: parts.pool.example 20 A 198.51.100.3
+            10.0.3.7 parts.cdn.example A edns subnet=10.0.2.0/24
+              NOERROR AA
+              answer: parts.cdn.example 20 A 198.51.100.3
+              edns: size=1232 subnet=[[0, 1, 24], [10, 0, 2]] scope=24
         "#]],
     );
 }
 
+/// The last octets of the addresses that clients of neighbouring networks get.
+fn servers(responder: &mut Responder, rtype: &str, clients: u32) -> Vec<u8> {
+    let ask = |client: u32| {
+        let source = format!("10.{}.{}.7", client / 256, client % 256);
+        let query = Query::parse(&format!("{source} parts.pool.example {rtype}"));
+        let source = (query.source, 53).into();
+        let reply = responder.respond(&query.octets(), source, Transport::Udp, Timestamp::EPOCH);
+        *reply.unwrap().last().unwrap()
+    };
+    (0..clients).map(ask).collect()
+}
+
 #[test]
 fn weights_are_kept() {
-    let mut responder = responder();
-    let query = Query::parse("10.0.1.7 parts.pool.example A").octets();
     let mut counts = std::collections::BTreeMap::new();
-    for _ in 0..400 {
-        let source = "10.0.1.7:53".parse().unwrap();
-        let now = Timestamp::EPOCH;
-        let reply = responder.respond(&query, source, Transport::Udp, now).unwrap();
-        *counts.entry(reply[reply.len() - 1]).or_insert(0_i32) += 1;
+    for server in servers(&mut responder(), "A", 4_000) {
+        *counts.entry(server).or_insert(0_i32) += 1;
     }
-    for (server, expected) in [(1, 100), (2, 100), (3, 200)] {
-        assert!((counts[&server] - expected).abs() <= 2, "{counts:?}");
+    for (server, expected) in [(1, 1_000), (2, 1_000), (3, 2_000)] {
+        assert!((counts[&server] - expected).abs() <= 10, "{counts:?}");
+    }
+}
+
+#[test]
+fn both_families_lead_to_the_same_server() {
+    let mut input = input();
+    for (algorithm, _) in headroom_steer::AssignAlgorithm::ALL {
+        let text = format!(
+            "v=headroom1; algorithm={algorithm}; server=198.51.100.1,2001:db8::1; \
+             server=198.51.100.2,2001:db8::2,weight=3; server=198.51.100.3,2001:db8::3"
+        );
+        let parts = input.sites.iter_mut().find(|site| site.id.as_str() == "parts").unwrap();
+        parts.remainder = Remainder::Assign(text.parse().unwrap());
+        let (mut one, mut two) = (responder_of(&input, &[]), responder_of(&input, &[]));
+        let v4 = servers(&mut one, "A", 500);
+        assert_eq!(v4, servers(&mut one, "AAAA", 500), "{algorithm}");
+        assert_eq!(v4, servers(&mut two, "AAAA", 500), "another name server, {algorithm}");
     }
 }
 

@@ -278,8 +278,7 @@ origin A 203.0.113.1
             @90
             10.0.1.7 www.shop.example A
               NOERROR AA
-              answer: www.shop.example 10 CNAME origin.shop.example.
-              answer: origin.shop.example 10 A 203.0.113.1
+              answer: www.shop.example 10 A 203.0.113.1
             10.0.1.7 www.shop.example SOA
               NOERROR AA
               answer: www.shop.example 3600 SOA ns1.cdn.example. hostmaster.cdn.example. 7 3600 600 604800 60
@@ -351,13 +350,70 @@ turns CNAME turns.cdn.example.
             10.0.1.7 turns.pool.example A
               NOERROR AA
               answer: turns.pool.example 600 CNAME turns.cdn.example.
-              answer: turns.cdn.example 20 A 198.51.100.1
+              answer: turns.cdn.example 20 A 198.51.100.2
             10.0.1.7 parts.pool.example A
               NOERROR AA
-              answer: parts.pool.example 20 A 198.51.100.1
+              answer: parts.pool.example 20 A 198.51.100.2
             10.0.1.7 parts.pool.example TXT
               NOERROR AA
               authority: pool.example 60 SOA ns1.pool.example. admin.pool.example. 1 2 3 4 60
         "#]],
+    );
+}
+
+const RENAMED: &str = "\
+$ORIGIN renamed.example.
+$TTL 600
+@        SOA ns1 admin 42 3600 600 604800 120
+@        NS ns1
+ns1      A 203.0.113.53
+old      DNAME new
+old      A 203.0.113.1
+x.new    A 203.0.113.2
+away     DNAME elsewhere.example.
+far      DNAME a-longer-name.elsewhere.example.
+";
+
+#[test]
+fn names_below_a_dname_are_those_below_another() {
+    let zones = [Arc::new(Zone::parse(RENAMED).unwrap())];
+    let long = format!("{}far.renamed.example", "twenty.".repeat(32));
+    let script = format!(
+        "10.0.1.7 old.renamed.example A
+         10.0.1.7 x.old.renamed.example A
+         10.0.1.7 x.old.renamed.example CNAME
+         10.0.1.7 y.old.renamed.example A
+         10.0.1.7 x.away.renamed.example A
+         10.0.1.7 {long} A tcp"
+    );
+    check(
+        &mut Responder::new(None, &zones),
+        &script,
+        expect![[r#"
+        10.0.1.7 old.renamed.example A
+          NOERROR AA
+          answer: old.renamed.example 600 A 203.0.113.1
+        10.0.1.7 x.old.renamed.example A
+          NOERROR AA
+          answer: old.renamed.example 600 DNAME new.renamed.example.
+          answer: x.old.renamed.example 600 CNAME x.new.renamed.example.
+          answer: x.new.renamed.example 600 A 203.0.113.2
+        10.0.1.7 x.old.renamed.example CNAME
+          NOERROR AA
+          answer: old.renamed.example 600 DNAME new.renamed.example.
+          answer: x.old.renamed.example 600 CNAME x.new.renamed.example.
+        10.0.1.7 y.old.renamed.example A
+          NXDOMAIN AA
+          answer: old.renamed.example 600 DNAME new.renamed.example.
+          answer: y.old.renamed.example 600 CNAME y.new.renamed.example.
+          authority: renamed.example 120 SOA ns1.renamed.example. admin.renamed.example. 42 3600 600 604800 120
+        10.0.1.7 x.away.renamed.example A
+          NOERROR AA
+          answer: away.renamed.example 600 DNAME elsewhere.example.
+          answer: x.away.renamed.example 600 CNAME x.elsewhere.example.
+        10.0.1.7 twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.twenty.far.renamed.example A tcp
+          YXDOMAIN AA
+          answer: far.renamed.example 600 DNAME a-longer-name.elsewhere.example.
+    "#]],
     );
 }

@@ -6,12 +6,16 @@
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use httparse::{Header, Status};
 use memchr::memchr_iter;
 
-use crate::{limits::HEADERS_MAX, request::normal_host};
+use crate::{
+    block,
+    hit::RequestHead,
+    limits::HEADERS_MAX,
+    request::{is_plain_in_target, normal_host},
+};
 
 /// Room for the fields of a head.
 pub(crate) type Fields<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
@@ -130,7 +134,7 @@ fn meaning(name: &[u8]) -> Meaning {
     }
 }
 
-impl<'b> Head<'_, 'b> {
+impl Head<'_, '_> {
     /// How many bytes it takes.
     pub(crate) fn length(&self) -> usize {
         self.bytes.len()
@@ -140,10 +144,10 @@ impl<'b> Head<'_, 'b> {
     pub(crate) fn is_last(&self) -> bool {
         self.last
     }
+}
 
-    /// Whether it is a GET (true) or HEAD (false) that any fresh response answers; `None` if it has
-    /// to be looked at more closely.
-    pub(crate) fn asks_plainly(&self) -> Option<bool> {
+impl RequestHead for Head<'_, '_> {
+    fn asks_plainly(&self) -> Option<bool> {
         let plain = self.indifferent && self.target.starts_with('/');
         match self.method {
             _ if !plain || !self.target.bytes().all(is_plain_in_target) => None,
@@ -153,22 +157,19 @@ impl<'b> Head<'_, 'b> {
         }
     }
 
-    /// The host without port, in lower case, if it is well formed.
-    pub(crate) fn host(&self) -> Option<Cow<'b, str>> {
+    fn host(&self) -> Option<Cow<'_, str>> {
         normal_host(str::from_utf8(self.host?).ok()?)
     }
 
-    /// The path, and the query if there is one.
-    pub(crate) fn path_and_query(&self) -> (&'b str, Option<&'b str>) {
+    fn path_and_query(&self) -> (&str, Option<&str>) {
         match self.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (self.target, None),
         }
     }
 
-    /// The same as an owned request; `None` if it is malformed.
-    pub(crate) fn request<B>(&self, body: B) -> Option<Request<B>> {
-        let shared = Bytes::copy_from_slice(self.bytes);
+    fn request<B>(&self, body: B) -> Option<Request<B>> {
+        let shared = block::copy(self.bytes);
         let start = self.bytes.as_ptr().addr();
         let slice = |part: &[u8]| {
             let from = part.as_ptr().addr() - start;
@@ -190,11 +191,6 @@ impl<'b> Head<'_, 'b> {
         }
         Some(request)
     }
-}
-
-/// A character of a target that no reader takes for anything but itself.
-fn is_plain_in_target(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@?".contains(&byte)
 }
 
 #[cfg(test)]

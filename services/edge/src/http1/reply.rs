@@ -3,15 +3,14 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use headroom_cache::http_date;
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE},
-};
-use http_body::Body as _;
+use http::{Response, StatusCode, header::CONNECTION};
 
-use super::outbox::Outbox;
-use crate::{body::EdgeBody, text};
+use crate::{
+    body::EdgeBody,
+    outbox::Outbox,
+    reply::{self, HeadWriter, Length},
+    text,
+};
 
 /// How the end of a body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +32,12 @@ impl Framing {
                 let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 let Some(rest) = left.checked_sub(length) else { return false };
                 *left = rest;
-                outbox.put(piece, b"");
+                outbox.put(piece);
             }
             Self::Chunked => {
                 let _ = write!(outbox.writer(), "{:x}\r\n", piece.len());
-                outbox.put(piece, b"\r\n");
+                outbox.put(piece);
+                outbox.writer().extend_from_slice(b"\r\n");
             }
         }
         true
@@ -61,6 +61,44 @@ pub(crate) struct Written {
     pub(crate) closes: bool,
 }
 
+/// A head in lines, the `last` of its connection or not.
+#[derive(Debug)]
+pub(crate) struct Lines<'o> {
+    pub(crate) out: &'o mut Vec<u8>,
+    pub(crate) last: bool,
+}
+
+impl HeadWriter for Lines<'_> {
+    const TELLS_OF_CONNECTION: bool = true;
+
+    fn status(&mut self, status: StatusCode) {
+        write_status(self.out, status);
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        write_field(self.out, name, value);
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        write_number(self.out, name, value);
+    }
+
+    fn end(&mut self) {
+        if self.last {
+            write_field(self.out, b"connection", b"close");
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn length(&self) -> usize {
+        self.out.len()
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.out.truncate(length);
+    }
+}
+
 /// Writes the head of `response`, which answers HEAD or another method, and which is the `last` of
 /// its connection or not.
 pub(crate) fn write_head(
@@ -69,65 +107,23 @@ pub(crate) fn write_head(
     to_head: bool,
     last: bool,
 ) -> Written {
-    let (status, headers) = (response.status(), response.headers());
-    write_status(out, status);
-    for (name, value) in headers {
-        // RFC 9110 §8.6.
-        if status == StatusCode::NO_CONTENT && name == CONTENT_LENGTH {
-            continue;
+    let closes = response.headers().get(CONNECTION).is_some_and(|said| said == "close");
+    let mut lines = Lines { out, last: last && !closes };
+    let framing = match reply::write_head(&mut lines, response, to_head) {
+        Length::None => Framing::None,
+        Length::Known(_) if to_head => Framing::None,
+        Length::Known(length) => Framing::Length(length),
+        Length::Unknown => {
+            lines.field(b"transfer-encoding", b"chunked");
+            if to_head { Framing::None } else { Framing::Chunked }
         }
-        write_field(out, name.as_str().as_bytes(), value.as_bytes());
-    }
-    if !headers.contains_key(DATE) {
-        write_field(out, b"date", http_date(headroom_clock::now()).as_bytes());
-    }
-    let closes = headers.get(CONNECTION).is_some_and(|said| said == "close");
-    if last && !closes {
-        write_field(out, b"connection", b"close");
-    }
-    let framing = framing(out, response, to_head);
-    out.extend_from_slice(b"\r\n");
+    };
+    lines.end();
     Written { framing, closes: last || closes }
 }
 
-/// Writes an interim response, which is nothing but a head.
-pub(crate) fn write_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
-    write_status(out, status);
-    for (name, value) in headers {
-        write_field(out, name.as_str().as_bytes(), value.as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// RFC 9110 §8.6, RFC 9112 §6.3: what has no content says nothing about it, but for the answer to
-/// HEAD, which says what GET would.
-fn framing(out: &mut Vec<u8>, response: &Response<EdgeBody>, to_head: bool) -> Framing {
-    let (status, headers) = (response.status(), response.headers());
-    if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-        return Framing::None;
-    }
-    let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let known = said.or_else(|| response.body().size_hint().exact());
-    if to_head && (said.is_some() || known == Some(0)) {
-        return Framing::None;
-    }
-    let framing = match known {
-        Some(length) => {
-            if said.is_none() {
-                write_number(out, "content-length", length);
-            }
-            Framing::Length(length)
-        }
-        None => {
-            write_field(out, b"transfer-encoding", b"chunked");
-            Framing::Chunked
-        }
-    };
-    if to_head { Framing::None } else { framing }
-}
-
 /// The line a response begins with.
-pub(crate) fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     if status == StatusCode::OK {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
@@ -148,7 +144,7 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// One line of a head whose value is a number.
-pub(crate) fn write_number(out: &mut Vec<u8>, name: &str, value: u64) {
+fn write_number(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     text::write_number(out, value);

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{http1::Http1Body, pool::Stream};
-use crate::pace::Pace;
+use crate::{content::RequestBody, pace::Pace};
 
 /// Why a body ends before its end.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +27,8 @@ pub(crate) enum BodyError {
     Broken(Arc<std::io::Error>),
     #[error("the content is not sound: {0}")]
     Unsound(&'static str),
+    #[error("the visitor gave the content up")]
+    Withdrawn,
     #[error("the visitor took the content too slowly for the others who wait for it")]
     TooSlow,
     #[error("the contract that paid for it is over")]
@@ -35,6 +37,13 @@ pub(crate) enum BodyError {
     Silence,
     #[error("the fetch ended before the content")]
     Lost,
+}
+
+impl BodyError {
+    /// What hyper says of a body.
+    pub(crate) fn cut_off(error: hyper::Error) -> Self {
+        Self::CutOff(Arc::new(error))
+    }
 }
 
 /// A body that comes over a connection; a silence that is too long is an error.
@@ -53,8 +62,10 @@ pub(crate) struct TimedBody {
 /// Where a body comes from.
 #[derive(Debug)]
 enum Inner {
-    /// Over hyper's connections: requests, and what comes over HTTP/2 or answers an upload.
+    /// Over hyper's connections: what comes over HTTP/2 or answers an upload.
     Hyper(Incoming),
+    /// From a visitor.
+    Visitor(RequestBody),
     /// Over our own connections. It minds silence by itself.
     Http1(Http1Body),
 }
@@ -94,19 +105,19 @@ impl TimedBody {
 
     /// A request's body, which tells of its progress.
     pub(super) fn of_request(
-        inner: Incoming,
+        content: RequestBody,
         silence_max: Duration,
         progress: watch::Sender<()>,
     ) -> Self {
         let upload = Some(Box::new(Upload { pace: Pace::new(silence_max), progress }));
-        let inner = Inner::Hyper(inner);
+        let inner = Inner::Visitor(content);
         Self { inner, silence_max, alarm: None, delimited: true, _stream: None, upload }
     }
 
     /// All of it, if that is at hand and nothing was taken of it.
     pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
         match &mut self.inner {
-            Inner::Hyper(_) => None,
+            Inner::Hyper(_) | Inner::Visitor(_) => None,
             Inner::Http1(body) => body.take_whole(),
         }
     }
@@ -125,13 +136,14 @@ impl Body for TimedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let incoming = match &mut self.inner {
-            Inner::Hyper(incoming) => incoming,
+        let frame = match &mut self.inner {
+            Inner::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::cut_off),
+            Inner::Visitor(content) => Pin::new(content).poll_frame(cx),
             Inner::Http1(body) => {
                 return body.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)));
             }
         };
-        if let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) {
+        if let Poll::Ready(frame) = frame {
             self.alarm = None;
             if let Some(upload) = &mut self.upload {
                 upload.progress.send_replace(());
@@ -139,9 +151,9 @@ impl Body for TimedBody {
                 upload.pace.came(data.map_or(0, Bytes::len), Instant::now());
             }
             // RFC 9110 §6.5.1: trailers are not passed on.
-            let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
-            let cut_off = |error| BodyError::CutOff(Arc::new(error));
-            return Poll::Ready(frame.map(|frame| frame.map_err(cut_off)));
+            return Poll::Ready(
+                frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers)),
+            );
         }
         let pace = self.upload.as_mut().map(|upload| upload.pace.wait(Instant::now()));
         let silence_max = pace.map_or(self.silence_max, |pace| pace.min(self.silence_max));
@@ -155,6 +167,7 @@ impl Body for TimedBody {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Hyper(incoming) => incoming.is_end_stream(),
+            Inner::Visitor(content) => content.is_end_stream(),
             Inner::Http1(body) => body.is_end(),
         }
     }
@@ -162,6 +175,7 @@ impl Body for TimedBody {
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Hyper(incoming) => incoming.size_hint(),
+            Inner::Visitor(content) => content.size_hint(),
             Inner::Http1(body) => body.size_hint(),
         }
     }

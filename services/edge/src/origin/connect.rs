@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use headroom_units::{HostName, Origin, OriginHost, Scheme};
+use headroom_units::{HostName, Origin, OriginHost, Scheme, why_not_public};
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    FetchError, deny,
+    FetchError,
     tls::{OriginTls, TlsStream},
 };
 use crate::limits;
@@ -151,7 +151,7 @@ impl Connector {
             return None;
         }
         let own = || (self.is_fleet)(address).then_some("it is one of the network's own");
-        deny::reason(address).or_else(own)
+        why_not_public(address).or_else(own)
     }
 
     /// The first address that answers; each has its part of the time.

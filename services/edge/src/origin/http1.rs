@@ -36,6 +36,8 @@ type Unsound = &'static str;
 thread_local! {
     /// What is read first goes here, so that a connection that waits holds no memory for it.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; limits::ORIGIN_READ_BYTES]);
+    /// Where a request is written before it is sent.
+    static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A connection to an origin.
@@ -86,9 +88,7 @@ impl Connection {
         request: &UpstreamHead,
         home: &Arc<Slot>,
     ) -> Result<Response<Http1Body>, Lost> {
-        let sent = request.to_http1();
-        self.send(&sent).await?;
-        drop(sent);
+        self.send(request).await?;
         let mut reading = Reading::new(request.interim.clone());
         let (head, behind) = poll_fn(|cx| self.poll_head(cx, &mut reading)).await?;
         self.alarm.calm();
@@ -102,9 +102,20 @@ impl Connection {
         Ok(response)
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        let mut sent = 0;
-        poll_fn(|cx| self.poll_send(cx, bytes, &mut sent)).await
+    /// Sends a request from a buffer of the thread; what the origin does not take at once is copied.
+    async fn send(&mut self, request: &UpstreamHead) -> Result<(), Lost> {
+        let (mut sent, mut copied) = (0, None::<Box<[u8]>>);
+        poll_fn(|cx| match &copied {
+            Some(bytes) => self.poll_send(cx, bytes, &mut sent),
+            None => WRITTEN.with_borrow_mut(|written| {
+                written.clear();
+                request.write_http1(written);
+                let polled = self.poll_send(cx, written, &mut sent);
+                copied = polled.is_pending().then(|| written.as_slice().into());
+                polled
+            }),
+        })
+        .await
     }
 
     fn poll_send(

@@ -1,135 +1,23 @@
 //! HTTP/2: what it serves like HTTP/1.1, what it refuses, and who makes work for nothing.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use headroom_edge::{EdgeConfig, VisitorConfig};
-use http::{Request, Response, Version};
+use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::{
     harness::{OWN, Origin, SHOP, Saying, World, config, response},
+    http2::{
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
+        PROTOCOL_ERROR, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, client, frame, get, head,
+        send,
+    },
     tls::{Certificates, connect},
 };
 
 const FRESH: &str = "Cache-Control: max-age=60";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PROTOCOL_ERROR: u32 = 1;
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-type Client = SendRequest<Full<Bytes>>;
-
-async fn client(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
-    let (client, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn get(uri: &str) -> Request<Full<Bytes>> {
-    Request::get(uri).version(Version::HTTP_2).body(Full::default()).unwrap()
-}
-
-async fn send(client: &mut Client, request: Request<Full<Bytes>>) -> (Response<()>, String) {
-    client.ready().await.unwrap();
-    let response = timeout(Duration::from_secs(10), client.send_request(request)).await;
-    let (parts, body) = response.unwrap().unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
-}
-
-/// A frame as it goes over the wire.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let [_, a, b, c] = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![a, b, c, kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// Fields as literals without index (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            assert!(text.len() < 127);
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend(text.as_bytes());
-        }
-    }
-    block
-}
-
-fn head(path: &str) -> [(&str, &str); 4] {
-    [(":method", "GET"), (":scheme", "http"), (":authority", OWN), (":path", path)]
-}
-
-/// A visitor that writes its own frames.
-struct Raw(TcpStream);
-
-impl Raw {
-    async fn connect(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(PREFACE).await.unwrap();
-        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-        Self(stream)
-    }
-
-    /// False if the edge has closed.
-    async fn write(&mut self, bytes: &[u8]) -> bool {
-        self.0.write_all(bytes).await.is_ok()
-    }
-
-    /// The next frame: its kind, flags, stream and payload.
-    async fn read(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
-        let reading = async {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.ok()?;
-            let [a, b, c, kind, flags, stream @ ..] = head;
-            let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap();
-            let mut payload = vec![0; length];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some((kind, flags, u32::from_be_bytes(stream), payload))
-        };
-        timeout(Duration::from_secs(10), reading).await.expect("the edge says nothing")
-    }
-
-    /// Reads until a frame of this kind; `None` if the connection ends before.
-    async fn until(&mut self, wanted: u8) -> Option<(u32, Vec<u8>)> {
-        loop {
-            let (kind, _, stream, payload) = self.read().await?;
-            if kind == wanted {
-                return Some((stream, payload));
-            }
-        }
-    }
-
-    /// Why the connection ends.
-    async fn reason(&mut self) -> Option<u32> {
-        let (_, payload) = self.until(GOAWAY).await?;
-        Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()))
-    }
-}
-
 async fn world() -> (World, Origin) {
     let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
     let world = World::before(&origin).await;

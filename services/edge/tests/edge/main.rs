@@ -12,7 +12,13 @@ mod filling;
 #[cfg(test)]
 mod h2;
 #[cfg(test)]
+mod h2_content;
+#[cfg(test)]
+mod h2_frames;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod http2;
 #[cfg(test)]
 mod hygiene;
 #[cfg(test)]

@@ -348,7 +348,7 @@ async fn a_second_process_does_not_start_beside_the_first() {
     let socket = folder.path().join("handover.sock");
     until("the hand-over socket", || socket.exists()).await;
     let second = Edge::bind(config.clone(), &Bus::in_process(), &mut Registry::default());
-    assert!(second.unwrap_err().to_string().contains("another process serves this edge"));
+    assert!(second.unwrap_err().to_string().contains("another process serves east-1"));
     world.end().await;
     let third = Edge::bind(config, &Bus::in_process(), &mut Registry::default());
     assert!(third.is_ok());

@@ -13,6 +13,7 @@ mod problem;
 mod purchasers;
 mod purges;
 mod regions;
+mod servers;
 mod sites;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sites/{id}", get(sites::show))
         .route("/v1/sites/{id}/verify", post(sites::verify))
         .route("/v1/sites/{id}/purges", post(purges::create))
+        .route("/v1/sites/{id}/servers", get(servers::show).put(servers::report))
         .route("/v1/regions", get(regions::list))
         .route("/v1/regions/{id}/series", put(regions::import_series))
         .route("/v1/headroom", get(regions::headroom))

@@ -8,7 +8,7 @@ use utoipa::{
 
 use super::{
     bids, body::json, contracts, ledger, live, problem::ApiResult, purchasers, purges, regions,
-    sites,
+    servers, sites,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ use super::{
         sites::list,
         sites::show,
         sites::verify,
+        servers::show,
+        servers::report,
         purges::create,
         regions::list,
         regions::headroom,

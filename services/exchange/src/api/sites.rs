@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use headroom_steer::{self as steer, PlanInput, Severity};
 use headroom_store::{ProofOutcome, StoredHost, StoredSite};
 use headroom_units::{HostName, PurchaserId};
-use headroom_wire::{HostView, NewSite, Problem, SiteView, Text};
+use headroom_wire::{HostView, NewSite, Problem, RemainderDocument, SiteView, Text};
 
 use super::{
     auth::Caller,
@@ -33,6 +33,7 @@ pub(crate) async fn create(
     if names.is_empty() || names.len() != site.hosts.len() {
         return Err(ApiError::invalid("a site has at least one host name, and none twice"));
     }
+    check_remainder(&shared.config, &site)?;
     let sites = shared.store.sites().await?;
     if let Some(known) = sites.iter().find(|known| known.site.id == site.id) {
         return same_again(&shared, purchaser, known, &site);
@@ -141,6 +142,34 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResul
         .into_iter()
         .find(|site| site.site.id.0.as_str() == id && caller.may_see(&site.purchaser))
         .ok_or_else(|| ApiError::not_found(format!("you have no site {id:?}")))
+}
+
+/// Refuses an assignment that contradicts the site or the network. A plan lives with it: hosts may
+/// not be proved yet, and the operator may take regions away.
+fn check_remainder(config: &ExchangeConfig, site: &NewSite) -> ApiResult<()> {
+    match &site.remainder {
+        RemainderDocument::AssignByDns { host } if !site.hosts.contains(host) => {
+            Err(ApiError::invalid(format!(
+                "{} is no host name of the site; accepted is the one below which the TXT record \
+                 _headroom-assign stands",
+                host.0
+            )))
+        }
+        RemainderDocument::Assign { servers, .. } => {
+            let regions = &config.fleet.regions;
+            let named = servers.iter().filter_map(|server| server.region.as_ref());
+            let Some(unknown) = named.map(|region| &region.0).find(|id| !regions.contains_key(*id))
+            else {
+                return Ok(());
+            };
+            let known: Vec<_> = regions.keys().map(ToString::to_string).collect();
+            let accepted = known.join(", ");
+            Err(ApiError::invalid(format!(
+                "there is no region {unknown} for a server; accepted are {accepted}"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a site that no plan could serve: what a plan with it is found to have wrong, and a plan

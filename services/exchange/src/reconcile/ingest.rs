@@ -89,7 +89,7 @@ async fn tell_of_late(shared: &Shared, report: &MeterReport) {
     }
 }
 
-/// What name servers did: to the live view, to the store.
+/// What name servers did: to the live view, to what is known of servers, to the store.
 pub(crate) async fn name_servers(shared: Arc<Shared>) {
     let mut reports = shared.bus.subscribe(&NAME_SERVER_REPORTS);
     loop {
@@ -100,6 +100,7 @@ pub(crate) async fn name_servers(shared: Arc<Shared>) {
         match report {
             Ok(report) => {
                 shared.live.name_server(&report);
+                shared.servers.hear(&report, headroom_clock::now());
                 let kept = async { Ok(shared.store.record_mapping(&report).await?) };
                 attempt(&shared, "name server reports", kept).await;
             }

@@ -7,6 +7,7 @@ mod control;
 mod forecast;
 mod ingest;
 pub(crate) mod plan;
+mod servers;
 mod settle;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ impl Reconcilers {
         tasks.spawn(clear::run(shared()));
         tasks.spawn(plan::run(shared()));
         tasks.spawn(control::run(shared()));
+        tasks.spawn(servers::run(shared()));
         tasks.spawn(settle::run(shared()));
     }
 }

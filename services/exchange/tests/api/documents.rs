@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::House;
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "/v1/bids",
     "/v1/bids/{id}",
     "/v1/contracts",
@@ -25,6 +25,7 @@ const PATHS: [&str; 19] = [
     "/v1/sites",
     "/v1/sites/{id}",
     "/v1/sites/{id}/purges",
+    "/v1/sites/{id}/servers",
     "/v1/sites/{id}/verify",
 ];
 

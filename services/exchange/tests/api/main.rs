@@ -21,6 +21,8 @@ mod refused_bids;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod sites;
 #[cfg(test)]
 mod slot_life;

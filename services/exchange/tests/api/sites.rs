@@ -58,6 +58,9 @@ fn sites_that_cannot_be_served_are_refused() {
     let hosts: Vec<_> = (0..101).map(|number| format!("h{number}.shop.example")).collect();
     let servers =
         |servers: Value| json!({ "policy": "assign", "algorithm": "weighted", "servers": servers });
+    let server = json!({ "addresses": ["192.0.2.1"] });
+    let near = |region: &str| with(&server, "region", json!(region));
+    let by_dns = |host: &str| json!({ "policy": "assign-by-dns", "host": host });
     let cases = [
         ("hosts", json!([]), "at least one host name"),
         ("hosts", json!(["www.shop.example", "WWW.shop.example."]), "none twice"),
@@ -89,6 +92,12 @@ fn sites_that_cannot_be_served_are_refused() {
         ("remainder", json!({ "policy": "return", "name": "a.cdn.example" }), "steered itself"),
         ("remainder", json!({ "policy": "return-addresses", "addresses": [] }), "no address"),
         ("remainder", servers(json!([])), "0 servers"),
+        ("remainder", servers(json!([{ "addresses": [] }])), "no address"),
+        ("remainder", servers(json!([server, server])), "192.0.2.1 stands there twice"),
+        ("remainder", servers(json!([near("north")])), "accepted are east, west"),
+        ("remainder", with(&servers(json!([server])), "algorithm", json!("random")), "least-load"),
+        ("remainder", with(&servers(json!([server])), "check", json!("icmp")), "no port"),
+        ("remainder", by_dns("www.other.example"), "no host name of the site"),
         ("remainder", json!({ "policy": "drop" }), "return-addresses"),
         ("over_share", json!("drop"), "pass-through"),
         ("fall-back", json!("x.example"), "unknown field"),

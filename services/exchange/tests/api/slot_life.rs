@@ -262,7 +262,8 @@ fn name_server_reports(house: &House, second: Timestamp) {
         leased: Text(RequestRate::from_requests_per_second(5)),
     };
     let name_server = Text("ns1".parse().unwrap());
-    let report = NameServerReport { name_server, second: Time(second), places: vec![place] };
+    let (places, assignments) = (vec![place], Vec::new());
+    let report = NameServerReport { name_server, second: Time(second), places, assignments };
     house.bus.publish(&NAME_SERVER_REPORTS, &report).unwrap();
 }
 

@@ -12,8 +12,10 @@ use memchr::memchr;
 
 use super::{Unsound, chunked::Chunked};
 use crate::{
+    block,
     interim::Interim,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX, ORIGIN_INTERIM_MAX},
+    spare,
 };
 
 /// Room for the fields that the edge adds to a response.
@@ -127,8 +129,7 @@ impl Reading {
 impl Head {
     /// Reads a head that is complete.
     fn parse(bytes: &[u8]) -> Result<Self, Unsound> {
-        // In one block of their own, so that no field keeps more than the head.
-        let bytes = Bytes::copy_from_slice(bytes);
+        let bytes = block::copy(bytes);
         let mut room = [MaybeUninit::<httparse::Header<'_>>::uninit(); HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
@@ -146,7 +147,7 @@ impl Head {
         let mut head = Self {
             status: status.ok_or("its status is none")?,
             version,
-            headers: HeaderMap::with_capacity(parsed.headers.len() + ADDED_FIELDS),
+            headers: spare::map(parsed.headers.len() + ADDED_FIELDS),
             length: None,
             chunked: false,
             keep: version == Version::HTTP_11,

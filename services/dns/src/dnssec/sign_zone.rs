@@ -1,0 +1,283 @@
+//! A whole zone is signed: its key set, each set of records, each answer that steering may give, and
+//! the chain of NSEC records that shows what is not there. Pure, but for random numbers.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    base::Rtype,
+    rdata::{Nsec, dnssec::RtypeBitmap},
+};
+use headroom_units::Timestamp;
+
+use super::{Chain, KeyError, Variant, ZoneKey, key, rrsig::RrsetSigner, variants::Answers};
+use crate::{
+    Zone, limits,
+    message::{Data, Name},
+    zone::{Node, RecordSet, is_steered},
+};
+
+/// What a zone is signed with, and when.
+#[derive(Debug)]
+pub(super) struct Order<'o> {
+    pub(super) keys: &'o [Arc<ZoneKey>],
+    pub(super) validity: Duration,
+    pub(super) now: Timestamp,
+    /// The same zone as it was signed before, whose signatures are taken over.
+    pub(super) was: Option<&'o Zone>,
+    /// Whether it has a serial of ours, which need not rise while nothing has changed.
+    pub(super) is_ours: bool,
+    /// How long a cache may keep what steering answers, in seconds.
+    pub(super) steered_ttl: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// How many signatures were made, and not taken over.
+    pub(super) made: usize,
+    /// When the first of all has to be renewed.
+    pub(super) due: Timestamp,
+}
+
+/// A name that has signed records.
+struct Stand {
+    name: Name,
+    is_cut: bool,
+    answers: Answers,
+}
+
+/// What is put at a name.
+struct Put {
+    name: Name,
+    signatures: Vec<Data>,
+    nsec: RecordSet,
+    variants: Vec<Variant>,
+}
+
+/// Signs a zone; `answers` tells what its steered names may be answered with.
+pub(super) fn sign(
+    zone: &mut Zone,
+    order: &Order<'_>,
+    answers: impl Fn(&Name, &Zone, &Node) -> Answers,
+) -> Result<Signed, KeyError> {
+    zone.take_in_what_lies_over();
+    put_keys(zone, order);
+    let stands = stands(zone, answers);
+    let apex = zone.apex().clone();
+    let mut signer = RrsetSigner::new(&apex, order.keys, order.validity, order.now);
+    let mut puts = Vec::with_capacity(stands.len());
+    for (at, stand) in stands.iter().enumerate() {
+        let next = &stands.get(at + 1).unwrap_or(&stands[0]).name;
+        let Some(node) = zone.node(&stand.name) else { continue };
+        let was = order.was.and_then(|was| was.node(&stand.name));
+        let work = Work { stand, node, was, steered_ttl: order.steered_ttl };
+        puts.push(work.done(next, zone.denial().ttl().as_secs(), &mut signer)?);
+    }
+    keep_serial(zone, order, signer.made);
+    let soa = sign_soa(zone, order, &mut signer)?;
+    for put in puts {
+        let is_apex = put.name == apex;
+        let Some(node) = zone.node_mut(&put.name) else { continue };
+        let own = if is_apex { &soa[..] } else { &[] };
+        let data: Vec<Data> = put.signatures.into_iter().chain(own.iter().cloned()).collect();
+        node.put(RecordSet { rtype: Rtype::RRSIG, ttl: put.nsec.ttl, data });
+        node.put(put.nsec);
+        node.variants = put.variants.into();
+    }
+    zone.seal(Chain::Nsec(stands.into_iter().map(|stand| stand.name).collect()));
+    Ok(Signed { made: signer.made, due: signer.due })
+}
+
+/// The longest that a cache may keep anything of a zone.
+pub(super) fn ttl_max(zone: &Zone, steered_ttl: u32) -> Duration {
+    let sets = zone.nodes().flat_map(|(_, node)| node.sets()).map(|set| set.ttl);
+    let longest = sets.chain([steered_ttl, limits::INFRASTRUCTURE_TTL]).max();
+    Duration::from_secs(longest.unwrap_or_default().into())
+}
+
+/// The key set, and what is asked of the parent.
+fn put_keys(zone: &mut Zone, order: &Order<'_>) {
+    let ttl = limits::INFRASTRUCTURE_TTL;
+    let (keys, now) = (order.keys, order.now);
+    let mut sets = vec![(
+        Rtype::DNSKEY,
+        keys.iter().map(|key| Data::Dnskey(key.dnskey().clone())).collect::<Vec<_>>(),
+    )];
+    if keys.iter().any(|key| key.times.is_withdrawn(now)) {
+        let (cds, cdnskey) = key::withdrawal();
+        sets.push((Rtype::CDS, vec![Data::Cds(cds)]));
+        sets.push((Rtype::CDNSKEY, vec![Data::Cdnskey(cdnskey)]));
+    } else {
+        let synced = || keys.iter().filter(|key| key.times.is_synced(now));
+        sets.push((Rtype::CDS, synced().map(|key| Data::Cds(key.cds())).collect()));
+        sets.push((Rtype::CDNSKEY, synced().map(|key| Data::Cdnskey(key.cdnskey())).collect()));
+    }
+    let apex = zone.apex().clone();
+    let Some(node) = zone.node_mut(&apex) else { return };
+    for (rtype, data) in sets.into_iter().filter(|(_, data)| !data.is_empty()) {
+        node.put(RecordSet { rtype, ttl, data });
+    }
+}
+
+/// The names that have signed records, in their order: not those below a cut or a DNAME, and none
+/// without records.
+fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<Stand> {
+    let mut nodes: Vec<(&Name, &Node)> = zone.nodes().collect();
+    nodes.sort_unstable_by_key(|(name, _)| *name);
+    let mut stands = Vec::with_capacity(nodes.len());
+    let mut end: Option<&Name> = None;
+    for (name, node) in nodes {
+        if end.is_some_and(|end| name.ends_with(end)) {
+            continue;
+        }
+        let is_cut = name != zone.apex() && node.set(Rtype::NS).is_some();
+        if is_cut || node.set(Rtype::DNAME).is_some() {
+            end = Some(name);
+        }
+        if !node.is_empty() {
+            let answers = answers(name, zone, node);
+            stands.push(Stand { name: name.clone(), is_cut, answers });
+        }
+    }
+    stands
+}
+
+/// A zone that says what it said before says so under the serial that it had: with thousands of
+/// zones, a plan that changes none of them is no work.
+fn keep_serial(zone: &mut Zone, order: &Order<'_>, made: usize) {
+    let Some(was) = order.was.filter(|_| order.is_ours && made == 0) else { return };
+    let set = was.node(was.apex()).and_then(|node| node.set(Rtype::SOA));
+    let (held, new) = (was.soa(), zone.soa());
+    let is_same = held.mname() == new.mname()
+        && held.rname() == new.rname()
+        && held.refresh() == new.refresh()
+        && held.retry() == new.retry()
+        && held.expire() == new.expire()
+        && held.minimum() == new.minimum();
+    if let Some(set) = set.filter(|_| is_same) {
+        zone.put_soa(set.clone());
+    }
+}
+
+fn sign_soa(
+    zone: &Zone,
+    order: &Order<'_>,
+    signer: &mut RrsetSigner<'_>,
+) -> Result<Vec<Data>, KeyError> {
+    let apex = zone.apex();
+    let was = order.was.and_then(|was| was.node(apex));
+    match zone.node(apex).and_then(|node| node.set(Rtype::SOA)) {
+        Some(set) => signer.sign(apex, set.rtype, set.ttl, &set.data, &held(was, set)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The signatures that the same set had before.
+fn held(was: Option<&Node>, set: &RecordSet) -> Vec<Data> {
+    let same = was.filter(|was| was.set(set.rtype).is_some_and(|old| old.data == set.data));
+    same.map(|was| was.signatures(set.rtype).cloned().collect()).unwrap_or_default()
+}
+
+/// What there is to do at one name.
+struct Work<'w> {
+    stand: &'w Stand,
+    node: &'w Node,
+    was: Option<&'w Node>,
+    steered_ttl: u32,
+}
+
+impl Work<'_> {
+    fn done(
+        &self,
+        next: &Name,
+        denial_ttl: u32,
+        signer: &mut RrsetSigner<'_>,
+    ) -> Result<Put, KeyError> {
+        let name = &self.stand.name;
+        let mut signatures = Vec::new();
+        for set in self.own_sets().filter(|set| set.rtype != Rtype::SOA) {
+            // RFC 4035 §2.2: what a cut delegates is not ours to sign.
+            if !self.stand.is_cut || set.rtype == Rtype::DS {
+                let held = held(self.was, set);
+                signatures.extend(signer.sign(name, set.rtype, set.ttl, &set.data, &held)?);
+            }
+        }
+        let types = self.types();
+        // RFC 9077: a denial is cached as long as the SOA record beside it.
+        let nsec = RecordSet {
+            rtype: Rtype::NSEC,
+            ttl: denial_ttl,
+            data: vec![nsec_data(next, types.iter().copied())],
+        };
+        let before = held(self.was, &nsec);
+        signatures.extend(signer.sign(name, Rtype::NSEC, denial_ttl, &nsec.data, &before)?);
+        let variants = self.variants(next, &types, denial_ttl, signer)?;
+        Ok(Put { name: name.clone(), signatures, nsec, variants })
+    }
+
+    /// The sets that are answered as they stand in the zone.
+    fn own_sets(&self) -> impl Iterator<Item = &RecordSet> {
+        let is_steered_name = self.node.site.is_some();
+        self.node.sets().filter(move |set| !is_steered_name || !is_steered(set.rtype))
+    }
+
+    /// The types that the name has, whatever is answered.
+    fn types(&self) -> Vec<Rtype> {
+        let is_shown =
+            |rtype: &Rtype| !self.stand.is_cut || matches!(*rtype, Rtype::NS | Rtype::DS);
+        let own = self.own_sets().map(|set| set.rtype).filter(is_shown);
+        own.chain(self.stand.answers.sets.iter().map(|(rtype, _)| *rtype)).collect()
+    }
+
+    /// What steering may answer, and the denials of a type that only some of these answers have.
+    fn variants(
+        &self,
+        next: &Name,
+        types: &[Rtype],
+        denial_ttl: u32,
+        signer: &mut RrsetSigner<'_>,
+    ) -> Result<Vec<Variant>, KeyError> {
+        let sets = &self.stand.answers.sets;
+        let mut variants: Vec<Variant> = Vec::with_capacity(sets.len());
+        for (rtype, data) in sets {
+            if !variants.iter().any(|made| made.is(*rtype, data)) {
+                let made = self.variant(variants.len(), *rtype, self.steered_ttl, data, signer)?;
+                variants.push(made);
+            }
+        }
+        let lacking = &self.stand.answers.lacking;
+        for denied in lacking.iter().filter(|rtype| types.contains(rtype)) {
+            let others = types.iter().copied().filter(|rtype| rtype != denied);
+            let data = [nsec_data(next, others)];
+            let made = self.variant(variants.len(), Rtype::NSEC, denial_ttl, &data, signer)?;
+            variants.push(made);
+        }
+        Ok(variants)
+    }
+
+    /// One of them. It stood `at` the same place before, as a rule.
+    fn variant(
+        &self,
+        at: usize,
+        rtype: Rtype,
+        ttl: u32,
+        data: &[Data],
+        signer: &mut RrsetSigner<'_>,
+    ) -> Result<Variant, KeyError> {
+        let before = self.was.map(|was| &was.variants[..]).unwrap_or_default();
+        let same = before.get(at).filter(|held| held.is(rtype, data));
+        let same = same.or_else(|| before.iter().find(|held| held.is(rtype, data)));
+        let held = same.map(|held| &held.signatures[..]).unwrap_or_default();
+        let signatures = signer.sign(&self.stand.name, rtype, ttl, data, held)?;
+        Ok(Variant { rtype, ttl, data: data.to_vec(), signatures })
+    }
+}
+
+/// An NSEC record that says which name comes next, and which types there are beside its own.
+fn nsec_data(next: &Name, types: impl Iterator<Item = Rtype>) -> Data {
+    let mut bitmap = RtypeBitmap::<bytes::Bytes>::builder();
+    for rtype in types.chain([Rtype::RRSIG, Rtype::NSEC]) {
+        bitmap.add(rtype).expect("a buffer that grows has room");
+    }
+    Data::Nsec(Nsec::new(next.clone(), bitmap.finalize()))
+}
