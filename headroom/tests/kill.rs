@@ -18,7 +18,7 @@ use std::{
 };
 
 use headroom_bus::Bus;
-use headroom_dns::{AssignConfig, DnsConfig, DnsServer, ProtocolConfig, Zone};
+use headroom_dns::{DnsConfig, DnsServer, Zone};
 use headroom_units::{SlotLength, Timestamp};
 use headroom_wire::{
     BidView, ContractView, LedgerView, PlanDocument, PurchaserView, SiteView, SlotView, Time,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use headroom_bus::Bus;
-use headroom_dns::{AssignConfig, DnsConfig, DnsServer, ProtocolConfig, Zone};
+use headroom_dns::{DnsConfig, DnsServer, Zone};
 use headroom_exchange::OPERATOR_TOKEN_FILE;
 use headroom_units::Origin;
 use headroom_wire::{

@@ -13,7 +13,7 @@ use std::{
 
 use headroom_bus::Bus;
 use headroom_dns::{
-    AssignConfig, ConnectionLimit, DnsConfig, DnsServer, ProtocolConfig, RateLimit, TlsConfig, Zone,
+    ConnectionLimit, DnsConfig, DnsServer, ProtocolConfig, RateLimit, TlsConfig, Zone,
 };
 use prometheus_client::registry::Registry;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};

@@ -5,7 +5,7 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use headroom_bus::{Bus, subjects::PLAN};
-use headroom_dns::{DnsConfig, DnsError, DnsServer, ProtocolConfig, Running};
+use headroom_dns::{DnsConfig, DnsError, DnsServer};
 use headroom_prefixmap::{Form, PrefixFile};
 use headroom_steer::{
     Edge, Fleet, NameServer, OverShare, Owner, PlanInput, Region, Remainder, SiteInput, SiteRules,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use headroom_bus::{Bus, subjects::PLAN};
-use headroom_dns::{DnsConfig, DnsServer, NameTable, ProtocolConfig, RateLimit, Running};
+use headroom_dns::{DnsConfig, DnsServer, NameTable, ProtocolConfig, RateLimit};
 use headroom_steer::{
     Edge, Entitlement, Fleet, NameServer, OverShare, Owner, Plan, PlanInput, Region, Remainder,
     SiteInput, SiteRules,

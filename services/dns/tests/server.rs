@@ -8,7 +8,7 @@ use headroom_bus::{
     Bus,
     subjects::{BUDGETS, NAME_SERVER_REPORTS, PLAN},
 };
-use headroom_dns::{AssignConfig, DnsConfig, DnsError, DnsServer, ProtocolConfig, Zone};
+use headroom_dns::{DnsConfig, DnsError, DnsServer, Zone};
 use headroom_steer::{
     Edge, Entitlement, Fleet, NameServer, OverShare, Owner, Plan, PlanInput, Region, Remainder,
     SiteInput, SiteRules,

@@ -2,7 +2,6 @@
 //! and go, reports over the bus.
 
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
     path::Path,
     time::Duration,
@@ -12,29 +11,25 @@ use domain::{
     base::{Message, MessageBuilder, Rtype},
     rdata::Txt,
 };
-use headroom_bus::{
-    Bus,
-    subjects::{NAME_SERVER_REPORTS, SERVER_REPORTS},
-};
+use headroom_bus::subjects::{NAME_SERVER_REPORTS, SERVER_REPORTS};
 use headroom_steer::PlanInput;
 use headroom_wire::{ServerReportMessage, ServerReportsMessage, SiteReportsMessage, Text, Time};
-use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinHandle,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    DnsConfig, DnsServer, DnssecConfig, ForwardConfig, SecondaryConfig,
+    DnsConfig, DnssecConfig, ForwardConfig, SecondaryConfig,
     dnssec::KeyFolder,
     testing::{
         self, Query,
         primary::{Manner, Scripted, notify},
         print,
+        running::{PATIENCE, Running, until},
     },
 };
 

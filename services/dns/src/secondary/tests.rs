@@ -1,20 +1,15 @@
 //! The whole server as secondary of a scripted primary, over real sockets and files.
 
-use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use domain::base::Rtype;
-use headroom_bus::Bus;
-use prometheus_client::registry::Registry;
-use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    DnsConfig, DnsServer,
+    DnsConfig,
     testing::{
-        Query,
         primary::{Manner, Scripted, compose, notify},
-        print,
+        running::Running,
     },
 };
 

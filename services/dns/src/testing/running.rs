@@ -24,7 +24,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(config: DnsConfig) -> Self {
-        let (bus, mut registry) = (Bus::default(), Registry::default());
+        let (bus, mut registry) = (Bus::in_process(), Registry::default());
         let server = DnsServer::bind(config, &bus, &mut registry).await.unwrap();
         let address = server.local_addresses()[0];
         let stop = CancellationToken::new();
