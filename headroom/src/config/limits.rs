@@ -47,6 +47,7 @@ pub(super) const VISITOR_TIMEOUT: RangeInclusive<Duration> =
 pub(super) const NEGATIVE: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(headroom_steer::limits::NEGATIVE_SECONDS_MAX);
 /// Connections of one client; zero is no limit.
+pub(super) const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
 pub(super) const CONNECTIONS_PER_CLIENT: RangeInclusive<i64> = 0..=65_536;
 /// Answers of a name server a second; zero is no limit.
 pub(super) const ANSWER_RATE: RangeInclusive<i64> = 0..=100_000_000;
@@ -73,5 +74,6 @@ const _: () = assert!(OBJECTS_PER_CACHE_MIN * OBJECT_BYTES_MIN <= CACHE_BYTES_MI
 const _: () = assert!(OBJECT_BYTES_MIN <= CACHE_BYTES_MIN && CACHE_BYTES_MIN < CACHE_BYTES_MAX);
 const _: () =
     assert!(headroom_units::limits::SLOT_SECONDS_MIN == 1 && SLOT.end().as_secs() == 86_400);
+const _: () = assert!(headroom_edge::limits::CONNECTIONS_MAX == 65_536);
 const _: () = assert!(*DNS_CONNECTIONS.end() == 16_384);
 const _: () = assert!(headroom_dns::limits::TCP_CONNECTIONS_MAX == 16_384);

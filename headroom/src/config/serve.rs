@@ -243,6 +243,7 @@ fn edge(root: &Section<'_>, base_dir: &Path) -> Option<EdgeSettings> {
 fn visitors(section: &Section<'_>, base_dir: &Path) -> Option<VisitorConfig> {
     let certificates = section.maybe("certificates", values::path);
     let broken = certificates.is_none() && section.has("certificates");
+    let connections_max = section.count("connections", 65_536, limits::CONNECTIONS);
     let per_client_max =
         section.count("connections_per_client", 256, limits::CONNECTIONS_PER_CLIENT);
     let timeout = |key: &str, default: &str| {
@@ -254,6 +255,7 @@ fn visitors(section: &Section<'_>, base_dir: &Path) -> Option<VisitorConfig> {
     let visitors = VisitorConfig {
         tls_listen: Vec::new(),
         certificates: certificates.map(|folder| resolve(base_dir, &folder.value)),
+        connections_max: usize::try_from(connections_max?).ok()?,
         per_client_max: usize::try_from(per_client_max?).ok()?,
         head_timeout: head_timeout?.value,
         idle_timeout: idle_timeout?.value,

@@ -66,6 +66,9 @@ pub struct VisitorConfig {
     /// The folder with the certificates: in it one folder for each, with `fullchain.pem` and
     /// `privkey.pem`. Needed to serve over TLS.
     pub certificates: Option<PathBuf>,
+    /// The most connections, if the process may open as many files. When there are as many, the
+    /// one that has waited for its visitor the longest makes room for a new one.
+    pub connections_max: usize,
     /// The most connections of one client, an IPv4 address or an IPv6 /56; zero for no limit.
     pub per_client_max: usize,
     /// How long a visitor may take to send a request's head.
@@ -81,6 +84,7 @@ impl Default for VisitorConfig {
         Self {
             tls_listen: Vec::new(),
             certificates: None,
+            connections_max: limits::CONNECTIONS_MAX,
             per_client_max: limits::CONNECTIONS_PER_CLIENT,
             head_timeout: limits::HEAD_READ_TIMEOUT,
             idle_timeout: limits::IDLE_MAX,
@@ -99,6 +103,9 @@ impl EdgeConfig {
         let visitors = &self.visitors;
         if visitors.tls_listen.is_empty() != visitors.certificates.is_none() {
             return refuse("tls_listen, certificates", "one is given without the other");
+        }
+        if visitors.connections_max == 0 || visitors.connections_max > limits::CONNECTIONS_MAX {
+            return refuse("connections", "it is not from 1 to 65536");
         }
         let times = [visitors.head_timeout, visitors.idle_timeout, visitors.send_timeout];
         if times.iter().any(Duration::is_zero) {

@@ -38,7 +38,7 @@ use crate::{
     socket::{self, Socket, Stream},
     tls::{Tls, TlsError},
     upgrade::Tunnel,
-    visitors::Place,
+    visitors::{Full, Place},
 };
 
 /// Who speaks, and how.
@@ -122,10 +122,18 @@ impl Hall {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// Takes a connection in; `None` if there is no place for it.
+    /// Takes a connection in; `None` if there is no place for it. When all are taken, the connection
+    /// that has waited for its visitor the longest makes room.
     pub(crate) fn seat(&self, peer: IpAddr) -> Option<Seat> {
         let shared = &self.worker.shared;
         let place = match shared.visitors.enter(peer) {
+            Err(Full::All) if self.watch.make_room() => {
+                shared.metrics.connections_displaced.inc();
+                shared.visitors.enter_instead(peer)
+            }
+            place => place,
+        };
+        let place = match place {
             Ok(place) => place,
             Err(full) => {
                 tracing::debug!(%peer, ?full, "a connection is refused");

@@ -152,7 +152,7 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         config.check()?;
         let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
-        let connections_max = visitors::connections_max();
+        let connections_max = visitors::connections_max().min(config.visitors.connections_max);
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {

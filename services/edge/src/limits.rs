@@ -25,8 +25,8 @@ pub const SPARE_MAPS_MAX: usize = 64;
 pub const SPARE_MAP_FIELDS_MAX: usize = 32;
 /// The most hexadecimal digits of a chunk's size: as many as a `u64` has.
 pub const CHUNK_DIGITS_MAX: u8 = 16;
-/// The most visitors' connections of one edge; beyond it, new ones are closed at once. Fewer if
-/// the process may not open that many files.
+/// The most visitors' connections of one edge; beyond it, one that waits makes room, or the new one
+/// is closed at once. Fewer if the process may not open that many files.
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// File descriptors that are not for visitors or what is fetched for them.
 pub const DESCRIPTORS_KEPT: u64 = 256;
@@ -46,6 +46,15 @@ pub const IDLE_MAX: Duration = Duration::from_secs(60);
 pub const SEND_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a visitor may take for the TLS handshake, or to show which HTTP it speaks.
 pub const OPENING_MAX: Duration = Duration::from_secs(10);
+/// When all places are taken, whoever has kept us waiting the longest makes room for a new
+/// connection; but nobody before so many ticks.
+pub const MAKES_ROOM_AFTER_TICKS: u32 = 2;
+/// The most connections of a thread that make room for others between two ticks.
+pub const MAKE_ROOM_MAX: usize = 1_024;
+/// The most connections beyond those there may be: so many may be about to leave.
+pub const LEAVING_MAX: usize = 64;
+/// Content that comes or goes with fewer bytes between two ticks keeps us waiting.
+pub const SLOW_BYTES_PER_TICK: u64 = 4_096;
 /// How long nothing may go through a tunnel.
 pub const TUNNEL_SILENCE_MAX: Duration = Duration::from_mins(5);
 /// After how many ticks of draining a connection without a request is closed.
@@ -243,6 +252,7 @@ pub const DISK_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long to wait before asking again whether another process has left the directory.
 pub const DISK_LOCK_REST: Duration = Duration::from_millis(20);
 
+const _: () = assert!(2 * (LEAVING_MAX as u64) < DESCRIPTORS_KEPT);
 const _: () = assert!(DISK_BYTES_MIN >= 8 * DISK_SEGMENT_BYTES_MIN);
 const _: () =
     assert!(DISK_SEGMENT_BYTES_MIN >= 8 * 128 * 1024, "the longest key fits beside a value");

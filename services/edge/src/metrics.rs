@@ -23,6 +23,7 @@ pub struct Metrics {
     connections: Family<Labels, Gauge>,
     connections_refused: Family<Labels, Counter>,
     connections_cut: Family<Labels, Counter>,
+    connections_displaced: Family<Labels, Counter>,
     handshakes: Family<Labels, Counter>,
     certificates: Family<Labels, Gauge>,
     certificate_expiry: Family<Labels, Gauge>,
@@ -51,17 +52,7 @@ impl Metrics {
             Unit::Bytes,
             metrics.sent_bytes.clone(),
         );
-        edge.register("connections", "Visitors' connections", metrics.connections.clone());
-        edge.register(
-            "connections_refused",
-            "Connections closed for want of room",
-            metrics.connections_refused.clone(),
-        );
-        edge.register(
-            "connections_cut",
-            "Connections closed on visitors who were too slow",
-            metrics.connections_cut.clone(),
-        );
+        metrics.register_connections(edge);
         edge.register("handshakes", "TLS handshakes by result", metrics.handshakes.clone());
         edge.register("certificates", "Certificates loaded", metrics.certificates.clone());
         edge.register_with_unit(
@@ -113,6 +104,25 @@ impl Metrics {
         metrics
     }
 
+    fn register_connections(&self, edge: &mut Registry) {
+        edge.register("connections", "Visitors' connections", self.connections.clone());
+        edge.register(
+            "connections_refused",
+            "Connections closed for want of room",
+            self.connections_refused.clone(),
+        );
+        edge.register(
+            "connections_cut",
+            "Connections closed on visitors who were too slow",
+            self.connections_cut.clone(),
+        );
+        edge.register(
+            "connections_displaced",
+            "Connections that waited and made room for new ones",
+            self.connections_displaced.clone(),
+        );
+    }
+
     /// The metrics of one edge, looked up once.
     pub(crate) fn of(&self, edge: &EdgeId) -> EdgeMetrics {
         let base = vec![("edge", edge.to_string())];
@@ -130,6 +140,7 @@ impl Metrics {
             refused_full: labelled(&self.connections_refused, "reason", "full"),
             refused_client: labelled(&self.connections_refused, "reason", "client"),
             connections_cut: self.connections_cut.get_or_create(&base).clone(),
+            connections_displaced: self.connections_displaced.get_or_create(&base).clone(),
             handshakes_done: labelled(&self.handshakes, "result", "done"),
             handshakes_failed: labelled(&self.handshakes, "result", "failed"),
             handshakes_refused: labelled(&self.handshakes, "result", "refused"),
@@ -267,6 +278,7 @@ pub(crate) struct EdgeMetrics {
     refused_full: Counter,
     refused_client: Counter,
     pub(crate) connections_cut: Counter,
+    pub(crate) connections_displaced: Counter,
     pub(crate) handshakes_done: Counter,
     pub(crate) handshakes_failed: Counter,
     pub(crate) handshakes_refused: Counter,

@@ -16,7 +16,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{DRAIN_IDLE_TICKS, H2_PING_INTERVAL, H2_PING_TIMEOUT, TICK};
+use crate::limits::{
+    DRAIN_IDLE_TICKS, H2_PING_INTERVAL, H2_PING_TIMEOUT, MAKE_ROOM_MAX, MAKES_ROOM_AFTER_TICKS,
+    SLOW_BYTES_PER_TICK, TICK,
+};
 
 /// More than the question whether somebody is there takes, in bytes.
 const PROBE_BYTES: u64 = 64;
@@ -208,6 +211,7 @@ impl Pulse {
             stage: self.stage(),
             awaits_head: self.awaited.load(Relaxed) == Awaited::Head as u8,
             awaits_request: self.awaited.load(Relaxed) == Awaited::Request as u8,
+            awaits_more: self.awaited.load(Relaxed) == Awaited::More as u8,
             stuck: self.stuck.load(Relaxed),
             moved: self.moved.load(Relaxed),
             taken: self.taken.load(Relaxed),
@@ -230,6 +234,7 @@ struct Sample {
     stage: Stage,
     awaits_head: bool,
     awaits_request: bool,
+    awaits_more: bool,
     stuck: bool,
     moved: u64,
     taken: u64,
@@ -300,6 +305,8 @@ struct History {
     stuck: u32,
     still: u32,
     silent: u32,
+    /// While content comes or goes, but hardly.
+    slow: u32,
     /// What the visitor had taken when it was asked whether it is there.
     taken_when_asked: u64,
 }
@@ -331,6 +338,9 @@ impl History {
             Stage::Opening | Stage::Http1 => false,
         };
         let still = step(&mut self.still, still);
+        let before = self.last.map_or(0, |last| last.moved);
+        let hardly = now.moved.wrapping_sub(before) < SLOW_BYTES_PER_TICK;
+        step(&mut self.slow, hardly && (now.awaits_more || now.stuck));
         let nothing_came = same(|sample| sample.moved.wrapping_sub(sample.taken));
         let silent = step(&mut self.silent, now.stage == Stage::Http2 && nothing_came);
         let is_dead = self.is_dead(silent, now.taken, patience);
@@ -370,6 +380,19 @@ impl History {
         is_late && !takes
     }
 
+    /// For how many ticks the connection has been waiting for its visitor, if it still is.
+    fn kept_waiting(&self, now: Sample) -> u32 {
+        let goes_on =
+            self.last.is_none_or(|last| (last.progress, last.open) != (now.progress, now.open));
+        let idle = if now.stage == Stage::Http2 && now.open == 0 { self.still } else { self.idle };
+        match now.stage {
+            // It may be quiet by its nature.
+            Stage::Tunnel => 0,
+            _ if goes_on => 0,
+            _ => self.opening.max(self.head).max(idle).max(self.stuck).max(self.slow),
+        }
+    }
+
     /// Whether the visitor is to be asked after this tick whether it is there.
     fn probes(&self, patience: &Patience) -> bool {
         self.silent == patience.probe
@@ -389,6 +412,9 @@ struct Watched {
     draining: bool,
     next: u64,
     connections: HashMap<u64, (Arc<Pulse>, History)>,
+    /// Those that have waited for their visitors, the longest last, and at which tick.
+    waiting: Vec<u64>,
+    listed_at: Option<u32>,
 }
 
 /// Keeps a connection under watch as long as it is held.
@@ -440,6 +466,27 @@ impl Watch {
         }
     }
 
+    /// Cuts off the connection that has waited for its visitor the longest, so that another one may
+    /// come. False if none has waited for long.
+    pub(crate) fn make_room(&self) -> bool {
+        let mut watched = self.lock();
+        let tick = self.clock.load(Relaxed);
+        if watched.listed_at != Some(tick) {
+            watched.list_waiting();
+            watched.listed_at = Some(tick);
+        }
+        while let Some(number) = watched.waiting.pop() {
+            if let Some((pulse, history)) = watched.connections.get(&number)
+                && history.kept_waiting(pulse.sample()) > 0
+                && pulse.order() != Order::Cut
+            {
+                pulse.tell(Order::Cut);
+                return true;
+            }
+        }
+        false
+    }
+
     fn tick(&self) {
         self.clock.fetch_add(1, Relaxed);
         let mut watched = self.lock();
@@ -457,6 +504,21 @@ impl Watch {
     }
 }
 
+impl Watched {
+    /// Lists who has been waiting for long, as many as may have to make room within a tick.
+    fn list_waiting(&mut self) {
+        let waited = self.connections.iter().map(|(number, (pulse, history))| {
+            let ticks = history.kept_waiting(pulse.sample());
+            (ticks, std::cmp::Reverse(*number))
+        });
+        let mut waited: Vec<_> =
+            waited.filter(|(ticks, _)| *ticks >= MAKES_ROOM_AFTER_TICKS).collect();
+        waited.sort_unstable();
+        waited.drain(..waited.len().saturating_sub(MAKE_ROOM_MAX));
+        self.waiting = waited.into_iter().map(|(_, number)| number.0).collect();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,6 +527,7 @@ mod tests {
         stage: Stage::Http1,
         awaits_head: false,
         awaits_request: true,
+        awaits_more: false,
         stuck: false,
         moved: 0,
         taken: 0,
@@ -559,6 +622,70 @@ mod tests {
         assert_eq!(told(|_| Sample { open: 1, ..idle }), None);
         let opening = Sample { stage: Stage::Opening, ..idle };
         assert_eq!(told(|_| opening), Some((2 * DRAIN_IDLE_TICKS, Order::Cut)));
+    }
+
+    #[test]
+    fn whoever_waited_longest_makes_room() {
+        let second = Duration::from_secs(1);
+        let watch = Arc::new(Watch::new(Times {
+            opening: 60 * second,
+            head: 60 * second,
+            idle: 60 * second,
+            send: 60 * second,
+            stalled: 60 * second,
+            tunnel: 60 * second,
+        }));
+        assert!(!watch.make_room(), "nobody is there");
+        // Each has waited for some ticks longer than the next.
+        let waits = |stage, awaited| {
+            let under = watch.add();
+            under.pulse.enter(stage);
+            under.pulse.awaits(awaited);
+            watch.tick();
+            under
+        };
+        let tunnel = waits(Stage::Tunnel, Awaited::More);
+        let in_head = waits(Stage::Http1, Awaited::Head);
+        let uploads = waits(Stage::Http1, Awaited::More);
+        let idle = waits(Stage::Http1, Awaited::Request);
+        let asks_again = waits(Stage::Http1, Awaited::Request);
+        let opening = waits(Stage::Opening, Awaited::Nothing);
+        let served = waits(Stage::Http1, Awaited::Nothing);
+        let busy = waits(Stage::Http1, Awaited::Request);
+        busy.pulse.opened();
+        let new = waits(Stage::Http1, Awaited::Request);
+        let left = || {
+            let all = [&tunnel, &in_head, &uploads, &idle, &asks_again, &opening, &new, &busy];
+            let stays = |under: &&&Under| under.pulse.order() == Order::GoOn;
+            all.iter().filter(stays).count()
+        };
+        for (longest, left_then) in [(&in_head, 7), (&uploads, 6), (&idle, 5)] {
+            assert!(watch.make_room());
+            assert_eq!((longest.pulse.order(), left()), (Order::Cut, left_then));
+        }
+        asks_again.pulse.progress(1);
+        assert!(watch.make_room());
+        assert_eq!(opening.pulse.order(), Order::Cut);
+        assert!(!watch.make_room(), "{} have not kept us waiting for long", left());
+        drop(served);
+    }
+
+    #[test]
+    fn content_that_hardly_comes_keeps_us_waiting() {
+        let waited = |bytes: u64| {
+            let mut history = History::default();
+            let sample = |tick: u64| Sample {
+                awaits_request: false,
+                awaits_more: true,
+                moved: tick * bytes,
+                ..BETWEEN
+            };
+            for tick in 1..10 {
+                history.judge(sample(tick), &patience());
+            }
+            history.kept_waiting(sample(10))
+        };
+        assert_eq!((waited(SLOW_BYTES_PER_TICK - 1), waited(SLOW_BYTES_PER_TICK)), (9, 0));
     }
 
     #[tokio::test]

@@ -48,17 +48,27 @@ impl Visitors {
 
     /// A place for a connection of `peer`.
     pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        self.enter_of(peer, self.max)
+    }
+
+    /// The place of a connection that is about to leave.
+    pub(crate) fn enter_instead(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        self.enter_of(peer, self.max + limits::LEAVING_MAX)
+    }
+
+    fn enter_of(self: &Arc<Self>, peer: IpAddr, max: usize) -> Result<Place, Full> {
         let client = client(peer);
         let mut held = self.lock();
-        if held.all >= self.max {
+        let of_client = held.by_client.get(&client).copied().unwrap_or_default();
+        // Asked first: who has too many of its own makes no room.
+        if self.per_client_max > 0 && of_client >= self.per_client_max {
+            return Err(Full::Client);
+        }
+        if held.all >= max {
             return Err(Full::All);
         }
         if self.per_client_max > 0 {
-            let count = held.by_client.entry(client).or_default();
-            if *count >= self.per_client_max {
-                return Err(Full::Client);
-            }
-            *count += 1;
+            held.by_client.insert(client, of_client + 1);
         }
         held.all += 1;
         Ok(Place { visitors: Arc::clone(self), client })
@@ -143,6 +153,10 @@ mod tests {
         let visitors = Arc::new(Visitors::new(2, 0));
         let _held = [enter(&visitors, "::1").unwrap(), enter(&visitors, "::1").unwrap()];
         assert_eq!(enter(&visitors, "::1").unwrap_err(), Full::All);
+        let instead = |_| visitors.enter_instead("::1".parse().unwrap());
+        let entered: Vec<_> = (0..limits::LEAVING_MAX + 1).map(instead).collect();
+        assert!(entered[..limits::LEAVING_MAX].iter().all(Result::is_ok));
+        assert!(entered[limits::LEAVING_MAX].is_err(), "those who leave have not left yet");
     }
 
     #[test]

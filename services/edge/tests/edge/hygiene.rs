@@ -349,6 +349,36 @@ async fn a_client_has_only_so_many_connections() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn when_all_connections_are_taken_the_slowest_make_room() {
+    let origin = Origin::start(|_, _| response(FRESH, "hello")).await;
+    let visitors =
+        VisitorConfig { connections_max: 30, per_client_max: 0, ..VisitorConfig::default() };
+    let world = World::before_with(EdgeConfig { visitors, ..config(None) }, &origin).await;
+    let mut slow = Vec::new();
+    for index in 0..30 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let bytes = match index % 3 {
+            0 => format!("GET / HTTP/1.1\r\nHost: {OWN}\r\nA: "),
+            1 => format!("POST / HTTP/1.1\r\nHost: {OWN}\r\nContent-Length: 9999\r\n\r\nx"),
+            _ => String::new(),
+        };
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    world.until("headroom_edge_connections", "30").await;
+    // Nobody makes room who has just come.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for visit in 1..=40 {
+        assert_eq!(world.get(OWN, "/a").await.body, "hello", "visit {visit}");
+    }
+    // Each visitor leaves when it was served.
+    let displaced = world.metric("headroom_edge_connections_displaced_total");
+    assert!((1..=30).contains(&displaced.parse().unwrap()), "{displaced} made room");
+    drop(slow);
+    world.end().await;
+}
+
 /// A connection from another loopback address.
 async fn from(local: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
