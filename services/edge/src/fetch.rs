@@ -71,11 +71,15 @@ impl Worker {
         response: Own,
         why: &'static str,
     ) -> Response<EdgeBody> {
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         self.pass_on(&mut parts.headers);
         TAG_FIELDS.iter().for_each(|tag| drop(parts.headers.remove(tag)));
         respond::add_cache_status(&mut parts.headers, why);
-        let body = EdgeBody::streamed(Source::Origin(body), self.tally(visit));
+        let body = match body.take_whole() {
+            // What came at once is counted and paid with its head.
+            Some(whole) => EdgeBody::whole(whole),
+            None => EdgeBody::streamed(Source::Origin(body), self.tally(visit)),
+        };
         Response::from_parts(parts, body)
     }
 
