@@ -44,14 +44,16 @@ pub struct Answer {
     pub hold: Option<Hold>,
 }
 
-/// How long an answer may be repeated to the same client, and what its TTL is then.
+/// How long an answer may be repeated to the same client, and what its TTL is then. Name servers
+/// keep many, so it is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
     /// The end of it.
     pub until: Timestamp,
-    ttl_max: Duration,
-    /// No cache may keep the answer beyond this.
-    boundary: Option<Timestamp>,
+    /// No cache may keep the answer beyond this; the end of time if any may.
+    boundary: Timestamp,
+    /// In seconds.
+    ttl_max: u32,
     is_lease: bool,
 }
 
@@ -59,15 +61,16 @@ impl Hold {
     /// The TTL of the answer when it is given at `now`; `None` when it must not be given any more.
     #[must_use]
     pub fn ttl(&self, now: Timestamp) -> Option<Duration> {
-        if now >= self.until || self.boundary.is_some_and(|boundary| now >= boundary) {
+        if now >= self.until || now >= self.boundary {
             return None;
         }
-        let left = self.boundary.map(|boundary| boundary.since(now));
-        if self.is_lease {
-            lease_ttl(self.ttl_max, left?)
-        } else {
-            Some(remainder_ttl(self.ttl_max, left))
-        }
+        let (most, left) = (Duration::from_secs(self.ttl_max.into()), self.boundary.since(now));
+        if self.is_lease { lease_ttl(most, left) } else { Some(remainder_ttl(most, left)) }
+    }
+
+    /// The same up to `boundary`, if there is one.
+    fn up_to(self, boundary: Option<Timestamp>) -> Self {
+        Self { boundary: boundary.unwrap_or(Timestamp::MAX), ..self }
     }
 }
 
@@ -170,12 +173,14 @@ impl Steering {
         let found = self.regions.find(&plan, client);
         let (place, scope) = ((site.clone(), found.region.clone()), found.length);
         let until = now.after(hold_time(plan.ttl));
-        let hold = Hold { until, ttl_max: plan.ttl, boundary: None, is_lease: false };
+        let ttl_max = u32::try_from(plan.ttl.as_secs()).unwrap_or(u32::MAX);
+        let hold = Hold { until, boundary: Timestamp::MAX, ttl_max, is_lease: false };
         let edge = match planned.owner {
             Owner::Operator => own_edge(&plan, &place.1, client).map(|edge| (edge, hold)),
             Owner::Purchaser(_) => {
-                let boundary = planned.active_until(&place.1, now);
-                let hold = Hold { boundary, is_lease: true, ..hold };
+                // Who has bought nothing has no lease.
+                let boundary = planned.active_until(&place.1, now).or(Some(now));
+                let hold = Hold { is_lease: true, ..hold.up_to(boundary) };
                 let edge = self.leased_edge(&plan, planned, &place, client, hold, now);
                 edge.map(|edge| (edge, hold))
             }
@@ -186,7 +191,7 @@ impl Steering {
             None => {
                 let boundary = planned.next_start(&place.1, now);
                 let led = self.remainder(site, planned, (client, &place.1), now);
-                (led, Hold { boundary, ..hold })
+                (led, hold.up_to(boundary))
             }
         };
         let Led { target, server, is_kept } = led;
@@ -318,9 +323,10 @@ fn lease_ttl(max: Duration, left: Duration) -> Option<Duration> {
 
 /// The remainder is cached until the next purchase begins at the latest, so that visitors are
 /// mapped anew at its first moment.
-fn remainder_ttl(max: Duration, left: Option<Duration>) -> Duration {
-    let seconds = left.unwrap_or(max).min(max).as_nanos().div_ceil(1_000_000_000);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX).max(1))
+fn remainder_ttl(max: Duration, left: Duration) -> Duration {
+    let ttl = left.min(max);
+    let begun = u64::from(ttl.subsec_nanos() > 0);
+    Duration::from_secs((ttl.as_secs() + begun).max(1))
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //! without the ledgers being asked. Each stands for a fraction of its TTL, which its lease covers
 //! ([`headroom_steer::Hold`]).
 //!
-//! The table has a fixed size: where two clients meet, the older one is forgotten, and asks the
-//! ledgers again. Nothing is allocated for an answer, and the time comes from outside.
+//! The table has a fixed size: where three clients meet, the oldest is forgotten, and asks the
+//! ledgers again. A look takes one place in memory. Nothing is allocated for an answer, and the time
+//! comes from outside.
 
 use std::{collections::HashMap, hash::BuildHasher as _};
 
 use foldhash::quality::RandomState;
-use headroom_steer::{Answer, Hold, Target};
+use headroom_steer::{Answer, Hold, Target, limits::CLIENT_PREFIX_V6};
 use headroom_units::{EdgeId, Generation, RegionId, SiteId, Timestamp};
 use ipnet::IpNet;
 
@@ -75,20 +76,51 @@ pub(crate) struct Repeated {
 /// The decisions that one thread remembers.
 #[derive(Debug)]
 pub(crate) struct Decisions {
-    held: Box<[Option<Held>]>,
+    held: Box<[Pair]>,
     hasher: RandomState,
     /// By site and region.
     repeated: HashMap<(u32, u16), Repeated, RandomState>,
 }
 
+/// Two that meet, side by side where a processor's caches fetch them together.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(128))]
+struct Pair([Option<Held>; 2]);
+
+const _: () = assert!(size_of::<Pair>() == 128);
+
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    site: u32,
+    key: Key,
     region: u16,
-    client: IpNet,
     said: Said,
     hold: Hold,
 }
+
+/// Whose decision it is: a site, and a client's network in one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    site: u32,
+    client: u64,
+}
+
+impl Key {
+    /// `None` for a network that is finer than a client of IPv6 ever is.
+    fn of(site: u32, client: IpNet) -> Option<Self> {
+        const V6: u64 = 1 << 7;
+        let client = match client {
+            IpNet::V4(net) => u64::from(u32::from(net.addr())) << 32 | u64::from(net.prefix_len()),
+            IpNet::V6(net) if net.prefix_len() <= CLIENT_PREFIX_V6 => {
+                let bits = u64::try_from(u128::from(net.addr()) >> 64).unwrap_or_default();
+                bits & !0xff | V6 | u64::from(net.prefix_len())
+            }
+            IpNet::V6(_) => return None,
+        };
+        Some(Self { site, client })
+    }
+}
+
+const _: () = assert!(CLIENT_PREFIX_V6 <= 56, "a client's bits and their number fit eight octets");
 
 impl Decisions {
     pub(crate) fn new() -> Self {
@@ -96,7 +128,7 @@ impl Decisions {
     }
 
     fn with_room(room: usize) -> Self {
-        let held = vec![None; room.next_power_of_two()].into();
+        let held = vec![Pair::default(); (room / 2).next_power_of_two()].into();
         Self { held, hasher: RandomState::default(), repeated: HashMap::default() }
     }
 
@@ -107,26 +139,24 @@ impl Decisions {
         client: IpNet,
         hold: Hold,
     ) {
-        let held = Held { site, region, client, said, hold };
-        let [first, second] = self.places(site, client);
-        let is_its_own = |at: usize| {
-            self.held[at].is_some_and(|held| held.site == site && held.client == client)
-        };
-        let until = |at: usize| self.held[at].map_or(Timestamp::EPOCH, |held| held.hold.until);
+        let Some(key) = Key::of(site, client) else { return };
+        let at = self.place(key);
+        let Pair([first, second]) = &mut self.held[at];
+        let is_its_own = |held: &Option<Held>| held.is_some_and(|held| held.key == key);
+        let until = |held: &Option<Held>| held.map_or(Timestamp::EPOCH, |held| held.hold.until);
         let takes_second =
             !is_its_own(first) && (is_its_own(second) || until(second) < until(first));
-        let at = if takes_second { second } else { first };
-        self.held[at] = Some(held);
+        let place = if takes_second { second } else { first };
+        *place = Some(Held { key, region, said, hold });
     }
 
     /// What `client` was told of a site and may be told again at `now`.
     pub(crate) fn recall(&self, site: u32, client: IpNet, now: Timestamp) -> Option<Recalled> {
-        let mut places = self.places(site, client).into_iter();
-        let held = places.find_map(|at| {
-            self.held[at].filter(|held| held.site == site && held.client == client)
-        })?;
+        let key = Key::of(site, client)?;
+        let Pair(held) = &self.held[self.place(key)];
+        let held = held.iter().flatten().find(|held| held.key == key)?;
         let ttl = u32::try_from(held.hold.ttl(now)?.as_secs()).ok()?;
-        Some(Recalled { said: held.said, ttl, place: (held.site, held.region) })
+        Some(Recalled { said: held.said, ttl, place: (site, held.region) })
     }
 
     /// Counts what was told again.
@@ -150,14 +180,12 @@ impl Decisions {
 
     /// Forgets all decisions: their numbers are of another plan.
     pub(crate) fn forget(&mut self) {
-        self.held.fill(None);
+        self.held.fill(Pair::default());
     }
 
-    fn places(&self, site: u32, client: IpNet) -> [usize; 2] {
-        let hash = self.hasher.hash_one((site, client));
+    fn place(&self, key: Key) -> usize {
         let mask = self.held.len() - 1;
-        let half = |bits: u64| usize::try_from(bits & 0xffff_ffff).unwrap_or_default() & mask;
-        [half(hash), half(hash >> 32)]
+        usize::try_from(self.hasher.hash_one(key) & 0xffff_ffff).unwrap_or_default() & mask
     }
 }
 
@@ -203,6 +231,28 @@ mod tests {
         assert!(!decisions.has_repeated());
         decisions.forget();
         assert_eq!(decisions.recall(1, net(1), now), None);
+    }
+
+    #[test]
+    fn no_two_clients_are_one() {
+        let nets = [
+            "0.0.0.0/0",
+            "0.0.0.0/24",
+            "10.0.0.0/24",
+            "10.0.0.0/23",
+            "::/0",
+            "::/24",
+            "::/56",
+            "10::/24",
+            "0:0:0:100::/56",
+            "a00::/24",
+            "a00::/23",
+        ];
+        let keys = nets.map(|net| Key::of(1, net.parse().unwrap()).unwrap());
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "{}", nets[at]);
+        }
+        assert_eq!(Key::of(1, "::/57".parse().unwrap()), None);
     }
 
     proptest! {
