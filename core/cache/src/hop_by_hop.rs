@@ -18,9 +18,8 @@ static NEVER: [HeaderName; 9] =
 /// Removes the fields that end at this hop, in requests and in responses.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let one_hop = HopByHop::of(headers);
-    let ended: Vec<HeaderName> =
-        headers.keys().filter(|name| one_hop.contains(name)).cloned().collect();
-    for name in ended {
+    // One after the other: most messages have one such field, or none.
+    while let Some(name) = headers.keys().find(|name| one_hop.contains(name)).cloned() {
         headers.remove(name);
     }
 }

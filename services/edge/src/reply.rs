@@ -49,11 +49,11 @@ pub(crate) fn write_head(
 ) -> Length {
     let (status, headers) = (response.status(), response.headers());
     out.status(status);
-    write_fields(out, headers, status);
-    if !headers.contains_key(DATE) {
+    let shown = write_fields(out, headers, status);
+    if !shown.date {
         out.field(b"date", http_date(headroom_clock::now()).as_bytes());
     }
-    write_length(out, response, to_head)
+    write_length(out, response, shown.length, to_head)
 }
 
 /// Writes an interim response, which is nothing but a head (RFC 9110 §15.2).
@@ -63,8 +63,20 @@ pub(crate) fn write_interim(out: &mut impl HeadWriter, status: StatusCode, heade
     out.end();
 }
 
-fn write_fields<W: HeadWriter>(out: &mut W, headers: &HeaderMap, status: StatusCode) {
+/// What the fields of a head say.
+#[derive(Debug, Default)]
+struct Shown {
+    date: bool,
+    length: Option<u64>,
+}
+
+fn write_fields<W: HeadWriter>(out: &mut W, headers: &HeaderMap, status: StatusCode) -> Shown {
+    let mut shown = Shown::default();
     for (name, value) in headers {
+        if name == CONTENT_LENGTH {
+            shown.length = value.to_str().ok().and_then(|length| length.parse().ok());
+        }
+        shown.date |= name == DATE;
         // RFC 9110 §8.6, RFC 9113 §8.2.2.
         let is_out_of_place = status == StatusCode::NO_CONTENT && name == CONTENT_LENGTH
             || !W::TELLS_OF_CONNECTION && name == CONNECTION;
@@ -72,16 +84,21 @@ fn write_fields<W: HeadWriter>(out: &mut W, headers: &HeaderMap, status: StatusC
             out.field(name.as_str().as_bytes(), value.as_bytes());
         }
     }
+    shown
 }
 
 /// RFC 9110 §8.6: what has no content says nothing about it, but for the answer to HEAD, which says
 /// what GET would.
-fn write_length(out: &mut impl HeadWriter, response: &Response<EdgeBody>, to_head: bool) -> Length {
-    let (status, headers) = (response.status(), response.headers());
+fn write_length(
+    out: &mut impl HeadWriter,
+    response: &Response<EdgeBody>,
+    said: Option<u64>,
+    to_head: bool,
+) -> Length {
+    let status = response.status();
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return Length::None;
     }
-    let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let known = said.or_else(|| response.body().size_hint().exact());
     if to_head && (said.is_some() || known == Some(0)) {
         return Length::None;
