@@ -225,6 +225,14 @@ HEADROOM = Server(
      "--plan", "{dir}/plan.json"],
     ["{headroom}", "--version"], headroom_files)
 NSD = Server("nsd", "NSD", "nsd.conf", ["nsd", "-d", "-c", "{dir}/nsd.conf"], ["nsd", "-v"], zone_file)
+
+
+def nsd_at(path):
+    """Another build of NSD."""
+    return Server("nsd-other", "NSD, another build", NSD.config, [str(path), *NSD.command[1:]],
+                  [str(path), "-v"], zone_file)
+
+
 KNOT = Server("knot", "Knot DNS", "knot.conf", ["knotd", "-c", "{dir}/knot.conf"], ["knotd", "-V"],
               zone_file)
 GDNSD = Server("gdnsd", "gdnsd", "gdnsd.conf", ["gdnsd", "-c", "{dir}", "start"], ["gdnsd", "-h"],

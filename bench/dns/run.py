@@ -79,7 +79,7 @@ SIGNED_STEERED = Work("signed-steered",
                       [HEADROOM_SIGNED])
 # By our own client, as dnsperf is slower than the servers.
 STATIC_SATURATED = Work("static-saturated", "At saturation: static A answers", STATIC.name, [],
-                        STATIC.asked, saturates=True)
+                        list(STATIC.asked), saturates=True)
 STEERED_SATURATED = Work("steered-saturated",
                          "At saturation: steered A answers with a client subnet", STEERED.name,
                          STEERED.client_options, [HEADROOM, GDNSD, KNOT_STEERED], saturates=True)
@@ -209,8 +209,14 @@ def parse():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each load")
     parser.add_argument("--output", type=Path, help="instead of bench/results/dns.md")
+    parser.add_argument("--nsd", type=Path, help="another build of NSD, to be compared as well")
     options = parser.parse_args()
     options.headroom = options.headroom.resolve()
+    if options.nsd:
+        other = name_servers.nsd_at(options.nsd.resolve())
+        SERVERS.append(other)
+        for work in [STATIC, STATIC_SATURATED]:
+            work.asked.insert(2, other)
     if not options.headroom.is_file():
         parser.error(f"{options.headroom} is not there: cargo build --release -p headroom")
     return options
