@@ -3,6 +3,7 @@
 mod at_once;
 mod checker;
 mod keys;
+mod scale;
 mod steered;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
