@@ -49,6 +49,11 @@ impl Hosts {
         &self.names
     }
 
+    /// The sites in the order of their numbers.
+    pub(crate) fn sites(&self) -> &Arc<[SiteId]> {
+        &self.sites
+    }
+
     /// The zone of this name, if it is a host of a site.
     pub(crate) fn zone(&self, name: &Name) -> Option<Arc<Zone>> {
         if self.names.places.is_empty() {

@@ -22,6 +22,7 @@ use domain::{
     base::{Rtype, Serial, Ttl},
     rdata::{A, Aaaa, Ns, Soa},
 };
+use foldhash::quality::RandomState;
 use headroom_steer::Plan;
 use headroom_units::{HostName, SiteId};
 
@@ -36,7 +37,7 @@ use crate::{
 /// All zones by their names.
 #[derive(Debug, Clone, Default)]
 pub struct NameTable {
-    zones: HashMap<Name, Arc<Zone>>,
+    zones: HashMap<Name, Arc<Zone>, RandomState>,
     /// The host names that are little zones of their own.
     hosts: Option<Hosts>,
     /// The hosts of sites that are not steered, as their zone is signed by its owner.
@@ -145,7 +146,7 @@ impl NameTable {
     }
 
     /// All zones but the little ones of host names.
-    pub(crate) fn zones(&self) -> &HashMap<Name, Arc<Zone>> {
+    pub(crate) fn zones(&self) -> &HashMap<Name, Arc<Zone>, RandomState> {
         &self.zones
     }
 
@@ -216,9 +217,14 @@ impl NameTable {
         self.hosts.as_ref().map(|hosts| Arc::clone(hosts.names())).unwrap_or_default()
     }
 
-    /// All names of all other zones, each behind the name of its zone.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = (&Name, &Name)> {
-        self.zones.values().flat_map(|zone| zone.owners().map(|name| (zone.apex(), name)))
+    /// The sites of the plan, in its order.
+    pub(crate) fn sites(&self) -> Arc<[SiteId]> {
+        self.hosts.as_ref().map(|hosts| Arc::clone(hosts.sites())).unwrap_or_default()
+    }
+
+    /// All names of all other zones. Two zones may have the same.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Name> {
+        self.zones.values().flat_map(|zone| zone.owners())
     }
 
     /// How a host name of a site stands to the static zones.

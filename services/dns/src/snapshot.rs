@@ -1,4 +1,4 @@
-//! The answers that need no thought, made in advance as they stand on the wire: those that are the
+//! The answers that need no thought, kept as they stand on the wire: those that are the
 //! same for everyone, and those of steered names for clients about whom it was decided lately.
 //!
 //! ```text
@@ -7,13 +7,14 @@
 //!     └── anything else ─────────────────────────────┴─ not there ──────────────┴─ no ─► slow path (lookup.rs)
 //! ```
 //!
-//! A snapshot is made from a table together with it, by asking the slow path for every name it
-//! holds: what the two answer cannot differ. The little zones of host names, of which there may be a
-//! million, all say the same but for their names, and are asked once. Names of signed zones have what
-//! they say to those who ask for signatures beside it. Not in it are what leads to steered names, names
-//! of a site that are not answered in its own way, wildcards and most of what they stand for, names at
-//! and below a delegation, names that do not exist, and answers that do not fit a datagram for those
-//! who do not speak EDNS. Pure.
+//! A snapshot belongs to a table and does not change. What a name answers is made when it is first asked
+//! for, by asking the slow path, and is there from then on: what the two answer cannot differ, and a plan
+//! with many names is in force before anything is made of it. The little zones of host names, of which
+//! there may be a million, all say the same but for their names. Names of signed zones have what they say
+//! to those who ask for signatures beside it. Not in it are what leads to steered names, names of a site
+//! that are not answered in its own way, wildcards and most of what they stand for, names at and below a
+//! delegation, names that do not exist, and answers that do not fit a datagram for those who do not speak
+//! EDNS. Pure.
 
 mod secure;
 #[cfg(test)]
@@ -22,13 +23,13 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use domain::base::{Rtype, iana::Class};
 use foldhash::quality::RandomState;
-use headroom_steer::{Answer, Plan, Target};
+use headroom_steer::{Answer, Target};
 use headroom_units::Timestamp;
 
 use crate::{
@@ -36,24 +37,34 @@ use crate::{
     asked::Asked,
     decisions::Decisions,
     ecs::Client,
-    forward::Forwarder,
     hosts::HostNames,
     limits, lookup,
     message::{self, Name, Question, Rcode, Reply, Request},
-    steered::{self, SteeredAnswers, Told, UNUSED, Wanted},
+    steered::{self, Source, SteeredAnswers, Told, UNUSED, Wanted},
     zone::Found,
 };
 use secure::{SecureAnswers, is_odd};
 
-/// Answers by name. It does not change.
+/// Answers by name.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    names: HashMap<Box<[u8]>, Answers, RandomState>,
+    source: Source,
+    names: HashMap<Box<[u8]>, Entry, RandomState>,
     hosts: Arc<HostNames>,
     /// What all of them say whose sites are answered by address, and by name.
-    at_hosts: [Answers; 2],
+    at_hosts: [OnceLock<Answers>; 2],
     pub(crate) steered: SteeredAnswers,
     is_any_signed: bool,
+    /// What many names say to types that they have no records of.
+    shared: Mutex<HashSet<Arc<Template>>>,
+}
+
+/// A name of a zone.
+#[derive(Debug)]
+struct Entry {
+    name: Name,
+    /// What it answers; nothing if the slow path has to.
+    answers: OnceLock<Option<Answers>>,
 }
 
 /// How a query was answered here.
@@ -88,25 +99,23 @@ struct Template {
 }
 
 impl Snapshot {
-    /// The answers of `table`, which was made from `plan`, if there is one, beside what `forwarder`
-    /// asks for.
-    pub(crate) fn of(
-        table: &NameTable,
-        plan: Option<&Arc<Plan>>,
-        forwarder: Option<&Forwarder>,
-    ) -> Self {
-        let of_plan = |plan| SteeredAnswers::of(plan, table, forwarder);
-        let steered = plan.map(of_plan).unwrap_or_default();
-        let is_any_signed = table.has_signed();
-        let maker = Maker { table, plan, forwarder, steered: &steered, is_any_signed };
-        let (mut names, mut shared) = (HashMap::default(), HashSet::new());
-        for (apex, name) in table.owners() {
-            if let Some(answers) = maker.answers(apex, name, &mut shared) {
-                names.insert(name.as_slice().to_ascii_lowercase().into(), answers);
-            }
+    /// The answers that are made from `source`.
+    pub(crate) fn of(source: Source) -> Self {
+        let table = &source.table;
+        let mut names =
+            HashMap::with_capacity_and_hasher(table.owners().count(), RandomState::default());
+        for name in table.owners() {
+            let entry = Entry { name: name.clone(), answers: OnceLock::new() };
+            names.insert(name.as_slice().to_ascii_lowercase().into(), entry);
         }
-        let at_hosts = [false, true].map(|by_name| maker.at_hosts(by_name).unwrap_or_default());
-        Self { names, hosts: table.hosts(), at_hosts, steered, is_any_signed }
+        Self {
+            names,
+            hosts: table.hosts(),
+            is_any_signed: table.has_signed(),
+            steered: SteeredAnswers::of(source.clone()),
+            source,
+            ..Self::default()
+        }
     }
 
     /// Writes the answer to a query that came in a datagram from `source`. `None` if the slow path has
@@ -166,50 +175,46 @@ impl Snapshot {
         }
     }
 
-    /// What a name answers, and the site that decides its addresses.
+    /// What a name answers, and the site that decides its addresses. It is made the first time.
     fn find(&self, name: &[u8]) -> Option<(&Answers, Option<u32>)> {
-        if let Some(answers) = self.names.get(name) {
+        let maker = Maker(self);
+        if let Some(entry) = self.names.get(name)
+            && let Some(answers) = entry.answers.get_or_init(|| maker.answers(&entry.name))
+        {
             return Some((answers, answers.site));
         }
         let site = self.hosts.site(name)?;
         let by_name = self.steered.hosts_by_name(site)?;
-        Some((&self.at_hosts[usize::from(by_name)], Some(site)))
+        let at_hosts = &self.at_hosts[usize::from(by_name)];
+        let make = || maker.at_host(name, by_name).unwrap_or_default();
+        Some((at_hosts.get_or_init(make), Some(site)))
     }
 }
 
 /// Makes a snapshot's answers by asking the slow path.
-struct Maker<'t> {
-    table: &'t NameTable,
-    plan: Option<&'t Arc<Plan>>,
-    forwarder: Option<&'t Forwarder>,
-    steered: &'t SteeredAnswers,
-    is_any_signed: bool,
-}
+struct Maker<'s>(&'s Snapshot);
 
 impl Maker<'_> {
     /// What a name of a zone answers; nothing if another zone answers for it.
-    fn answers(
-        &self,
-        apex: &Name,
-        name: &Name,
-        shared: &mut HashSet<Arc<Template>>,
-    ) -> Option<Answers> {
+    fn answers(&self, name: &Name) -> Option<Answers> {
+        let Source { table, plan, forwarder } = &self.0.source;
         // Of two zones that know a name, only the nearer answers for it; and none does for what it
         // has below a cut or a DNAME.
-        let zone = self.table.zone(name, Rtype::A).filter(|zone| zone.apex() == apex)?;
+        let zone = table.zone(name, Rtype::A).filter(|zone| zone.node(name).is_some())?;
         let Found::Node(node) = zone.find(name, Rtype::A) else { return None };
         let rtypes: Vec<Rtype> = node.rtypes().collect();
         // What is made in advance for a site fits where it is answered in the site's own way.
         let site = node.site.as_ref().and_then(|id| {
-            let site = self.plan?.sites.get(id)?;
-            let is_alias = lookup::is_alias(self.table, self.forwarder, name, &zone, node, site);
+            let site = plan.as_ref()?.sites.get(id)?;
+            let forwarder = forwarder.as_deref();
+            let is_alias = lookup::is_alias(table, forwarder, name, &zone, node, site);
             let by_name = lookup::is_by_name(site);
-            Some((self.steered.number(id)?, by_name)).filter(|_| is_alias == by_name)
+            Some((self.0.steered.number(id)?, by_name)).filter(|_| is_alias == by_name)
         });
         // What an alias answers is up to another name, which may have records of any type.
         let is_alias = rtypes.contains(&Rtype::CNAME);
         let followed: &[Rtype] = if is_alias { &[Rtype::A, Rtype::AAAA] } else { &[] };
-        let template = |rtype: Rtype| Template::of(self.table, &question(name, rtype));
+        let template = |rtype: Rtype| Template::of(table, &question(name, rtype));
         let by_type = rtypes.iter().chain(followed);
         let by_type = by_type
             .map(|rtype| (rtype.to_int(), if is_odd(*rtype) { None } else { template(*rtype) }));
@@ -222,6 +227,7 @@ impl Maker<'_> {
         };
         let other = other.map(|template| {
             let template = Arc::new(template);
+            let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
             shared.get(&template).cloned().unwrap_or_else(|| {
                 shared.insert(Arc::clone(&template));
                 template
@@ -232,17 +238,12 @@ impl Maker<'_> {
         Some(Answers { by_type: by_type.collect(), other, site, secure })
     }
 
-    /// What all host names say that are little zones of their own, as one of them does.
-    fn at_hosts(&self, by_name: bool) -> Option<Answers> {
-        let hosts = self.table.hosts();
-        let is_such = |(name, site): &(Name, u32)| {
-            // One that is signed says something else.
-            self.steered.hosts_by_name(*site) == Some(by_name)
-                && self.table.host_zone(name).is_some()
-        };
-        let (name, _) = hosts.iter().find(is_such)?;
+    /// What all host names say that are little zones of their own, as this one does.
+    fn at_host(&self, name: &[u8], by_name: bool) -> Option<Answers> {
+        let name = Name::from_octets(name.to_vec().into()).ok()?;
         let apex = [Rtype::SOA, Rtype::NS].map(|rtype| {
-            let reply = lookup::look_up_unsteered(self.table, &question(&name, rtype), false);
+            let question = question(&name, rtype);
+            let reply = lookup::look_up_unsteered(&self.0.source.table, &question, false);
             (rtype.to_int(), reply.and_then(|reply| Template::at_any_name(&name, &reply)))
         });
         let denial = if by_name { None } else { self.denial(&name, UNUSED, false) };
@@ -253,13 +254,15 @@ impl Maker<'_> {
 
     /// What a steered name that is answered by address says to types that it has no records of.
     fn denial(&self, name: &Name, rtype: Rtype, dnssec_ok: bool) -> Option<Reply> {
-        let (region, _) = self.plan?.regions.first_key_value()?;
+        let Source { table, plan, .. } = &self.0.source;
+        let plan = plan.as_ref()?;
+        let (region, _) = plan.regions.first_key_value()?;
         let nowhere = Target::Addresses(Vec::new());
         let ttl = Duration::ZERO;
         let (target, region) = (nowhere, region.clone());
         let nowhere = Answer { target, ttl, region, scope: 0, server: None, hold: None };
         let question = question(name, rtype);
-        lookup::look_up_as(self.table, self.plan?, &question, &nowhere, dnssec_ok)
+        lookup::look_up_as(table, plan, &question, &nowhere, dnssec_ok)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The answers for steered names as they stand on the wire: one to each edge, one to each site's
-//! remainder, or to each of the servers it is assigned to. They are made in advance by asking the slow
-//! path what it would say if so decided; only the TTLs are set when one is given. What is decided for
-//! whom stands in [`crate::decisions`]. Pure.
+//! remainder, or to each of the servers it is assigned to. They are made once, by asking the slow path
+//! what it would say if so decided: those to edges together, those of a site when it is first asked for.
+//! Only the TTLs are set when one is given. What is decided for whom stands in [`crate::decisions`].
+//! Pure.
 //!
 //! Not here are answers that lead to another steered name, remainders that zones or other name servers
 //! give, and what does not fit a datagram for those who do not speak EDNS. That an address of the type
@@ -11,12 +12,16 @@ mod secure;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use domain::base::{Rtype, iana::Class, rdata::ComposeRecordData as _};
 use foldhash::quality::RandomState;
 use headroom_steer::{Answer, Plan, Remainder, Server, Site, Target};
-use headroom_units::{EdgeId, Generation, RegionId, SiteId};
+use headroom_units::{EdgeId, RegionId, SiteId};
 
 use crate::{
     NameTable,
@@ -39,23 +44,40 @@ const QUESTION: [u8; 2] = [0xc0, 12];
 /// A TTL that cuts none (RFC 2181 §8).
 const LONGEST: Duration = Duration::from_secs(0x7fff_ffff);
 
-/// The answers for the steered names of one plan. It does not change.
+/// What answers are made from: all that the slow path looks into. It does not change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Source {
+    pub(crate) table: Arc<NameTable>,
+    /// The plan that the table was made from, if there is one.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Who asks other name servers.
+    pub(crate) forwarder: Option<Arc<Forwarder>>,
+}
+
+impl Source {
+    /// A table, and the plan that it was made from, if there is one.
+    pub(crate) fn new(table: impl Into<Arc<NameTable>>, plan: Option<&Arc<Plan>>) -> Self {
+        Self { table: table.into(), plan: plan.cloned(), forwarder: None }
+    }
+}
+
+/// The answers for the steered names of one plan.
 #[derive(Debug, Default)]
 pub(crate) struct SteeredAnswers {
-    generation: Option<Generation>,
-    sites: Vec<SiteAnswers>,
-    numbers: HashMap<SiteId, u32, RandomState>,
+    source: Source,
+    /// The sites in the order of their numbers, which is that of the plan.
+    ids: Arc<[SiteId]>,
+    sites: Box<[OnceLock<SiteAnswers>]>,
     regions: Vec<RegionId>,
     edges: HashMap<EdgeId, u32, RandomState>,
     to_edges: Vec<ToEdge>,
     /// The sets of records that steered names give, if any zone is signed.
-    sets: SetNumbers,
+    sets: Option<SetNumbers>,
 }
 
 /// The answers for one site.
 #[derive(Debug)]
 struct SiteAnswers {
-    id: SiteId,
     by_name: bool,
     /// Whether its host names that are little zones of their own are answered in its own way.
     fits_hosts: bool,
@@ -107,68 +129,48 @@ pub(crate) struct Template {
 }
 
 impl SteeredAnswers {
-    /// The answers for the steered names that `table` has by `plan`, beside what `forwarder` asks
-    /// for.
-    pub(crate) fn of(plan: &Arc<Plan>, table: &NameTable, forwarder: Option<&Forwarder>) -> Self {
-        let sets = table.has_signed().then(RefCell::default);
-        let maker = Maker { plan, table, forwarder, sets };
-        let edges = plan
+    /// The answers for the steered names of `source`.
+    pub(crate) fn of(source: Source) -> Self {
+        let Some(plan) = source.plan.clone() else { return Self::default() };
+        let ids = source.table.sites();
+        let mut answers = Self {
+            sites: ids.iter().map(|_| OnceLock::new()).collect(),
+            ids,
+            regions: plan.regions.keys().cloned().collect(),
+            sets: source.table.has_signed().then(SetNumbers::default),
+            source,
+            ..Self::default()
+        };
+        let all = plan
             .regions
             .iter()
             .flat_map(|(region, of)| of.edges.keys().map(move |edge| (region, edge)));
-        let edges: Vec<_> = edges.collect();
-        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let site_of = |by_name| plan.sites.iter().find(|(_, site)| is_by_name(site) == by_name);
-        let (named, addressed) = (site_of(true), site_of(false));
-        let to_edge = |site: Option<(&SiteId, &Site)>, region: &RegionId, edge: &EdgeId| {
-            let target = || Target::Edge(edge.clone());
-            site.map(|(id, _)| maker.by_type(id, region, target())).unwrap_or_default()
-        };
-        let to_edges = edges.iter().map(|(region, edge)| ToEdge {
-            by_name: to_edge(named, region, edge),
-            by_address: to_edge(addressed, region, edge),
-        });
-        let mut answers = Self {
-            generation: Some(plan.generation),
-            sites: plan.sites.iter().map(|(id, site)| maker.site(id, site)).collect(),
-            numbers: plan
-                .sites
-                .keys()
-                .enumerate()
-                .map(|(at, id)| (id.clone(), number(at)))
-                .collect(),
-            regions: plan.regions.keys().cloned().collect(),
-            to_edges: to_edges.collect(),
-            edges: edges
-                .iter()
-                .enumerate()
-                .map(|(at, (_, edge))| ((*edge).clone(), number(at)))
-                .collect(),
-            sets: SetNumbers::default(),
-        };
-        answers.sets = maker.sets.map(RefCell::into_inner).unwrap_or_default();
+        let maker = Maker { answers: &answers, plan: &plan };
+        let to_edges = all.clone().map(|(region, edge)| maker.to_edge(region, edge)).collect();
+        answers.to_edges = to_edges;
+        answers.edges = all.zip(0..).map(|((_, edge), number)| (edge.clone(), number)).collect();
         answers
     }
 
     /// The signatures of a name that has these variants.
     pub(crate) fn signatures(&self, variants: &[Variant]) -> Signatures {
-        Signatures::of(variants, &self.sets)
+        self.sets.as_ref().map(|sets| Signatures::of(variants, sets)).unwrap_or_default()
     }
 
     /// The number of a site here.
     pub(crate) fn number(&self, site: &SiteId) -> Option<u32> {
-        self.numbers.get(site).copied()
+        u32::try_from(self.ids.binary_search(site).ok()?).ok()
     }
 
     /// The site and the region of these numbers.
     pub(crate) fn place(&self, site: u32, region: u16) -> Option<(SiteId, RegionId)> {
-        let site = self.site(site)?.id.clone();
+        let site = self.ids.get(usize::try_from(site).ok()?)?.clone();
         Some((site, self.regions.get(usize::from(region))?.clone()))
     }
 
     /// What was decided, in numbers; `None` if it was decided under another plan.
     pub(crate) fn numbered(&self, decision: &Decision) -> Option<(u32, u16, Said)> {
-        if self.generation != Some(decision.generation) {
+        if self.source.plan.as_ref()?.generation != decision.generation {
             return None;
         }
         let region = self.regions.binary_search(&decision.region).ok()?;
@@ -204,20 +206,32 @@ impl SteeredAnswers {
         self.site(site).filter(|site| site.fits_hosts).map(|site| site.by_name)
     }
 
+    /// What is said of a site, made the first time that it is asked for.
     fn site(&self, number: u32) -> Option<&SiteAnswers> {
-        self.sites.get(usize::try_from(number).ok()?)
+        let at = usize::try_from(number).ok()?;
+        let (id, plan) = (self.ids.get(at)?, self.source.plan.as_ref()?);
+        let site = plan.sites.get(id)?;
+        let make = || Maker { answers: self, plan }.site(id, site);
+        Some(self.sites.get(at)?.get_or_init(make))
     }
 }
 
-struct Maker<'p> {
-    plan: &'p Arc<Plan>,
-    table: &'p NameTable,
-    forwarder: Option<&'p Forwarder>,
-    /// If any zone is signed.
-    sets: Option<RefCell<SetNumbers>>,
+struct Maker<'a> {
+    answers: &'a SteeredAnswers,
+    plan: &'a Arc<Plan>,
 }
 
 impl Maker<'_> {
+    /// What is said with one edge, as any site says it.
+    fn to_edge(&self, region: &RegionId, edge: &EdgeId) -> ToEdge {
+        let of = |by_name| {
+            let mut sites = self.plan.sites.iter();
+            let (id, _) = sites.find(|(_, site)| is_by_name(site) == by_name)?;
+            Some(self.by_type(id, region, Target::Edge(edge.clone())))
+        };
+        ToEdge { by_name: of(true).unwrap_or_default(), by_address: of(false).unwrap_or_default() }
+    }
+
     fn site(&self, id: &SiteId, site: &Site) -> SiteAnswers {
         let target = match &site.remainder {
             Remainder::ReturnName(name) if is_by_name(site) => Some(Target::Name(name.clone())),
@@ -230,9 +244,9 @@ impl Maker<'_> {
         let remainder = target.zip(self.plan.regions.keys().next());
         let remainder = remainder.map(|(target, region)| self.by_type(id, region, target));
         let by_name = is_by_name(site);
-        let fits_hosts = lookup::is_alias_at_host(self.table, self.forwarder, site) == by_name;
+        let Source { table, forwarder, .. } = &self.answers.source;
+        let fits_hosts = lookup::is_alias_at_host(table, forwarder.as_deref(), site) == by_name;
         SiteAnswers {
-            id: id.clone(),
             by_name,
             fits_hosts,
             remainder: remainder.unwrap_or_default(),
@@ -260,15 +274,16 @@ impl Maker<'_> {
     fn told(&self, site: &SiteId, rtype: Rtype, answer: &Answer) -> Option<Told> {
         let name = name_of(&self.plan.zone.child(site.as_str()).ok()?);
         let question = Question { name, rtype, class: Class::IN };
+        let table = &self.answers.source.table;
         let look_up =
-            |dnssec_ok| lookup::look_up_as(self.table, self.plan, &question, answer, dnssec_ok);
+            |dnssec_ok| lookup::look_up_as(table, self.plan, &question, answer, dnssec_ok);
         let reply = look_up(false)?;
         if reply.rcode == Rcode::NOERROR && reply.answer.is_empty() && !reply.authority.is_empty() {
             return Some(Told::Denial);
         }
         let mut template = Template::of(&question.name, &reply)?;
-        if let Some(sets) = &self.sets {
-            let secure = Secure::of(&question.name, &look_up(true)?, &mut sets.borrow_mut());
+        if let Some(sets) = &self.answers.sets {
+            let secure = Secure::of(&question.name, &look_up(true)?, sets);
             template.secure = secure.map(Box::new);
         }
         Some(Told::Records(template))

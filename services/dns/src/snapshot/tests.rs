@@ -81,7 +81,7 @@ fn slowly(query: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn at_once(query: &[u8]) -> Option<Vec<u8>> {
-    let snapshot = Snapshot::of(&NameTable::of_zones(&[zone()]), None, None);
+    let snapshot = Snapshot::of(Source::new(NameTable::of_zones(&[zone()]), None));
     let (answered, answer) = ask(&snapshot, &mut Decisions::new(), query);
     answered.map(|_| answer)
 }
@@ -126,11 +126,11 @@ fn what_is_the_same_for_everyone_is_answered_at_once() {
 fn steered_names_and_what_leads_to_them_are_not_the_same_for_all() {
     let plan = Arc::new(headroom_steer::plan(&testing::input()));
     let table = NameTable::of_plan(&plan, &testing::zones(), None);
-    let snapshot = Snapshot::of(&table, Some(&plan), None);
+    let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
     let (mut steered, mut others) = (0, 0);
     let hosts = table.hosts();
     let hosts = hosts.iter().map(|(name, _)| name);
-    for name in table.owners().map(|(_, name)| name.clone()).chain(hosts) {
+    for name in table.owners().cloned().chain(hosts) {
         for rtype in [Rtype::A, Rtype::AAAA] {
             let question = question(&name, rtype);
             let query = query(&name.to_string(), rtype.to_int(), None);
@@ -154,7 +154,7 @@ fn hosts_with_a_zone_of_their_own_are_answered_as_the_slow_path_does() {
     let mut responder = testing::responder_of(&input, &testing::zones());
     let plan = Arc::new(headroom_steer::plan(&input));
     let table = NameTable::of_plan(&plan, &testing::zones(), None);
-    let snapshot = Snapshot::of(&table, Some(&plan), None);
+    let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
     let mut answered = [0; 2];
     for ((name, site), rtype) in
         table.hosts().iter().flat_map(|host| TYPES.map(|rtype| (host.clone(), rtype)))
@@ -182,9 +182,9 @@ fn what_a_steered_name_is_laid_over_is_answered_as_the_slow_path_does() {
     let mut responder = testing::responder_of(&input, &zones);
     let plan = Arc::new(headroom_steer::plan(&input));
     let table = NameTable::of_plan(&plan, &zones, None);
-    let snapshot = Snapshot::of(&table, Some(&plan), None);
+    let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
     let mut answered = 0;
-    for ((_, name), rtype) in table.owners().flat_map(|name| TYPES.map(|rtype| (name, rtype))) {
+    for (name, rtype) in table.owners().flat_map(|name| TYPES.map(|rtype| (name, rtype))) {
         let query = query(&name.to_string(), rtype, None);
         if let (Some(_), answer) = ask(&snapshot, &mut Decisions::new(), &query) {
             let source: SocketAddr = "198.51.100.1:53".parse().unwrap();

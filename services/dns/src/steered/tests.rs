@@ -1,7 +1,7 @@
 //! What was decided is said in the words of the slow path.
 
 use headroom_steer::{PlanInput, Steering};
-use headroom_units::Timestamp;
+use headroom_units::{Generation, Timestamp};
 
 use super::*;
 use crate::{
@@ -35,13 +35,13 @@ fn overlaid() -> (PlanInput, Vec<Arc<Zone>>) {
 /// every site.
 fn repeated(
     (input, zones): &(PlanInput, Vec<Arc<Zone>>),
-    forwarder: Option<&Forwarder>,
+    forwarder: Option<Arc<Forwarder>>,
     name: &str,
     said: Said,
 ) -> Option<String> {
     let plan = Arc::new(headroom_steer::plan(input));
     let table = NameTable::of_plan(&plan, zones, None);
-    let snapshot = Snapshot::of(&table, Some(&plan), forwarder);
+    let snapshot = Snapshot::of(Source { forwarder, ..Source::new(table, Some(&plan)) });
     let asked = testing::Query::parse(&format!("10.0.1.7 {name} A"));
     let now = Timestamp::from_seconds(110);
     let mut steering = Steering::new("ns1".parse().unwrap(), Arc::clone(&plan));
@@ -76,10 +76,11 @@ fn a_remainder_that_is_asked_for_elsewhere_is_left_to_the_slow_path() {
     let config = ForwardConfig { zone, name_servers: vec!["198.51.100.53:53".parse().unwrap()] };
     let metrics = ForwardMetrics::register(&mut prometheus_client::registry::Registry::default());
     let (forwarder, _wishes) = Forwarder::new(&[config], metrics);
+    let forwarder = Arc::new(forwarder);
     let world = overlaid();
     for said in [Said::Edge(0), Said::Remainder] {
         assert!(repeated(&world, None, "www.shop.example", said).is_some());
-        assert_eq!(repeated(&world, Some(&forwarder), "www.shop.example", said), None);
+        assert_eq!(repeated(&world, Some(Arc::clone(&forwarder)), "www.shop.example", said), None);
     }
 }
 
@@ -112,10 +113,10 @@ fn what_was_decided_is_said_in_the_words_of_the_slow_path() {
     let mut responder = testing::responder_of(&input, &zones);
     let plan = Arc::new(headroom_steer::plan(&input));
     let table = NameTable::of_plan(&plan, &zones, None);
-    let snapshot = Snapshot::of(&table, Some(&plan), None);
+    let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
     let hosts = table.hosts();
     let hosts = hosts.iter().map(|(name, _)| name.to_string());
-    let names = table.owners().map(|(_, name)| name.to_string()).chain(hosts);
+    let names = table.owners().map(ToString::to_string).chain(hosts);
     let names: Vec<_> =
         names.chain(plan.sites.keys().map(|id| format!("{id}.cdn.example"))).collect();
     let mut said = [0; 2];
@@ -160,7 +161,8 @@ fn nothing_is_allocated_for_an_answer() {
     let mut responder = testing::responder_of(&input, &testing::zones());
     let plan = Arc::new(headroom_steer::plan(&input));
     let table = NameTable::of_plan(&plan, &testing::zones(), None);
-    let (snapshot, mut decisions) = (Snapshot::of(&table, Some(&plan), None), Decisions::new());
+    let (snapshot, mut decisions) =
+        (Snapshot::of(Source::new(table.clone(), Some(&plan))), Decisions::new());
     let now = Timestamp::from_millis(110_000);
     let mut answer = Vec::with_capacity(limits::UDP_ANSWER_MAX.into());
     for (asked, expected) in [
@@ -187,7 +189,7 @@ fn nothing_is_allocated_for_an_answer() {
 fn a_ttl_is_cut_and_never_raised() {
     let plan = Arc::new(headroom_steer::plan(&testing::input()));
     let table = NameTable::of_plan(&plan, &[], None);
-    let answers = SteeredAnswers::of(&plan, &table, None);
+    let answers = SteeredAnswers::of(Source::new(table, Some(&plan)));
     let Told::Records(template) = &answers.to_edges[0].by_name[0] else {
         panic!("an alias and its address");
     };
@@ -210,7 +212,8 @@ fn decisions_of_another_plan_are_not_understood() {
     let mut responder = testing::responder_of(&input, &[]);
     input.generation = Generation::new(8);
     let plan = Arc::new(headroom_steer::plan(&input));
-    let answers = SteeredAnswers::of(&plan, &NameTable::of_plan(&plan, &[], None), None);
+    let answers =
+        SteeredAnswers::of(Source::new(NameTable::of_plan(&plan, &[], None), Some(&plan)));
     let site = plan.sites.keys().next().unwrap();
     let asked = testing::Query::parse(&format!("10.0.1.7 {site}.cdn.example A"));
     let (query, source) = (asked.octets(), (asked.source, 5353).into());

@@ -11,7 +11,11 @@ use headroom_units::Generation;
 
 use super::*;
 use crate::{
-    assigned::Provided, dnssec::Steered, names::Layout, snapshot::Snapshot, steered::SteeredAnswers,
+    assigned::Provided,
+    dnssec::Steered,
+    names::Layout,
+    snapshot::Snapshot,
+    steered::{Source, SteeredAnswers},
 };
 
 /// The plan of the other tests with so many sites more, whose remainder goes to a name of their own
@@ -59,9 +63,9 @@ fn measure(what: &str, sites: usize, keys: Vec<ZoneKey>) {
         let steered = Steered { plan: &plan, forwarder: None, provided: &provided };
         signer.sign(&mut table, Some(steered), at(BEGIN + generation));
         done("signed");
-        drop(SteeredAnswers::of(&plan, &table, None));
+        drop(SteeredAnswers::of(Source::new(table.clone(), Some(&plan))));
         done("steered answers, once more");
-        let snapshot = Snapshot::of(&table, Some(&plan), None);
+        let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
         done("snapshot");
         held = Some((table, snapshot));
         done("the ones before dropped");
