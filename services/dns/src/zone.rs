@@ -3,6 +3,8 @@
 //! Static zones are read from master files ([`Zone::parse`]); the network's own zone and those of
 //! delegated host names are made from the plan (`names.rs`). A look-up follows RFC 1034 §4.3.2.
 
+mod same;
+
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use domain::{
     rdata::Soa,
     zonefile::inplace::{Entry, Zonefile},
 };
+use foldhash::quality::RandomState;
 use headroom_units::SiteId;
 
 use crate::{
@@ -19,6 +22,8 @@ use crate::{
     limits,
     message::{self, Data, ExtendedErrorCode, Name, Record},
 };
+
+pub(crate) use same::is_same_but_for_serial;
 
 /// The records of one name and type; they share a TTL (RFC 2181 §5.2).
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +98,7 @@ impl Node {
 pub struct Zone {
     apex: Name,
     denial: Record,
-    nodes: HashMap<Name, Node>,
+    nodes: HashMap<Name, Node, RandomState>,
     is_assumed: bool,
     /// Why its records are not there.
     absent: Option<ExtendedErrorCode>,
@@ -202,7 +207,7 @@ impl Zone {
         let denial = message::record(&apex, ttl.min(minimum), soa.clone());
         let mut node = Node::default();
         node.add(ttl, Rtype::SOA, soa);
-        let nodes = HashMap::from([(apex.clone(), node)]);
+        let nodes = [(apex.clone(), node)].into_iter().collect();
         Self { apex, denial, nodes, is_assumed: false, absent: None, chain: None }
     }
 

@@ -1,10 +1,10 @@
 //! A whole zone is signed: its key set, each set of records, each answer that steering may give, and
 //! the chain of NSEC records that shows what is not there. Pure, but for random numbers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
-    base::Rtype,
+    base::{Rtype, name::ToLabelIter as _},
     rdata::{Nsec, dnssec::RtypeBitmap},
 };
 use headroom_units::Timestamp;
@@ -13,7 +13,7 @@ use super::{Chain, KeyError, Variant, ZoneKey, key, rrsig::RrsetSigner, variants
 use crate::{
     Zone, limits,
     message::{Data, Name},
-    zone::{Node, RecordSet, is_steered},
+    zone::{Node, RecordSet, is_same_but_for_serial, is_steered},
 };
 
 /// What a zone is signed with, and when.
@@ -28,6 +28,8 @@ pub(super) struct Order<'o> {
     pub(super) is_ours: bool,
     /// How long a cache may keep what steering answers, in seconds.
     pub(super) steered_ttl: u32,
+    /// What the steered names may be answered with.
+    pub(super) answers: &'o HashMap<Name, Answers>,
 }
 
 /// What came of it.
@@ -40,10 +42,10 @@ pub(super) struct Signed {
 }
 
 /// A name that has signed records.
-struct Stand {
+struct Stand<'o> {
     name: Name,
     is_cut: bool,
-    answers: Answers,
+    answers: Option<&'o Answers>,
 }
 
 /// What is put at a name.
@@ -54,15 +56,11 @@ struct Put {
     variants: Vec<Variant>,
 }
 
-/// Signs a zone; `answers` tells what its steered names may be answered with.
-pub(super) fn sign(
-    zone: &mut Zone,
-    order: &Order<'_>,
-    answers: impl Fn(&Name, &Zone, &Node) -> Answers,
-) -> Result<Signed, KeyError> {
+/// Signs a zone.
+pub(super) fn sign(zone: &mut Zone, order: &Order<'_>) -> Result<Signed, KeyError> {
     zone.take_in_what_lies_over();
     put_keys(zone, order);
-    let stands = stands(zone, answers);
+    let stands = stands(zone, order.answers);
     let apex = zone.apex().clone();
     let mut signer = RrsetSigner::new(&apex, order.keys, order.validity, order.now);
     let mut puts = Vec::with_capacity(stands.len());
@@ -121,9 +119,9 @@ fn put_keys(zone: &mut Zone, order: &Order<'_>) {
 
 /// The names that have signed records, in their order: not those below a cut or a DNAME, and none
 /// without records.
-fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<Stand> {
+fn stands<'o>(zone: &Zone, answers: &'o HashMap<Name, Answers>) -> Vec<Stand<'o>> {
     let mut nodes: Vec<(&Name, &Node)> = zone.nodes().collect();
-    nodes.sort_unstable_by_key(|(name, _)| *name);
+    nodes.sort_by_cached_key(|(name, _)| order_of(name));
     let mut stands = Vec::with_capacity(nodes.len());
     let mut end: Option<&Name> = None;
     for (name, node) in nodes {
@@ -135,11 +133,26 @@ fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<
             end = Some(name);
         }
         if !node.is_empty() {
-            let answers = answers(name, zone, node);
-            stands.push(Stand { name: name.clone(), is_cut, answers });
+            stands.push(Stand { name: name.clone(), is_cut, answers: answers.get(name) });
         }
     }
     stands
+}
+
+/// Octets in whose order names stand (RFC 4034 §6.1): labels from the right, each behind a zero. The
+/// names themselves are slow to compare.
+fn order_of(name: &Name) -> Vec<u8> {
+    let mut order = Vec::with_capacity(name.len() + 2);
+    for label in name.iter_labels().rev() {
+        for octet in label.as_slice().to_ascii_lowercase() {
+            match octet {
+                0 | 1 => order.extend([1, octet]),
+                _ => order.push(octet),
+            }
+        }
+        order.push(0);
+    }
+    order
 }
 
 /// A zone that says what it said before says so under the serial that it had: with thousands of
@@ -147,13 +160,7 @@ fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<
 fn keep_serial(zone: &mut Zone, order: &Order<'_>, made: usize) {
     let Some(was) = order.was.filter(|_| order.is_ours && made == 0) else { return };
     let set = was.node(was.apex()).and_then(|node| node.set(Rtype::SOA));
-    let (held, new) = (was.soa(), zone.soa());
-    let is_same = held.mname() == new.mname()
-        && held.rname() == new.rname()
-        && held.refresh() == new.refresh()
-        && held.retry() == new.retry()
-        && held.expire() == new.expire()
-        && held.minimum() == new.minimum();
+    let is_same = is_same_but_for_serial(was.soa(), zone.soa());
     if let Some(set) = set.filter(|_| is_same) {
         zone.put_soa(set.clone());
     }
@@ -180,7 +187,7 @@ fn held(was: Option<&Node>, set: &RecordSet) -> Vec<Data> {
 
 /// What there is to do at one name.
 struct Work<'w> {
-    stand: &'w Stand,
+    stand: &'w Stand<'w>,
     node: &'w Node,
     was: Option<&'w Node>,
     steered_ttl: u32,
@@ -221,12 +228,17 @@ impl Work<'_> {
         self.node.sets().filter(move |set| !is_steered_name || !is_steered(set.rtype))
     }
 
+    /// The sets that steering may answer with.
+    fn steered_sets(&self) -> &[(Rtype, Vec<Data>)] {
+        self.stand.answers.map(|answers| &answers.sets[..]).unwrap_or_default()
+    }
+
     /// The types that the name has, whatever is answered.
     fn types(&self) -> Vec<Rtype> {
         let is_shown =
             |rtype: &Rtype| !self.stand.is_cut || matches!(*rtype, Rtype::NS | Rtype::DS);
         let own = self.own_sets().map(|set| set.rtype).filter(is_shown);
-        own.chain(self.stand.answers.sets.iter().map(|(rtype, _)| *rtype)).collect()
+        own.chain(self.steered_sets().iter().map(|(rtype, _)| *rtype)).collect()
     }
 
     /// What steering may answer, and the denials of a type that only some of these answers have.
@@ -237,7 +249,7 @@ impl Work<'_> {
         denial_ttl: u32,
         signer: &mut RrsetSigner<'_>,
     ) -> Result<Vec<Variant>, KeyError> {
-        let sets = &self.stand.answers.sets;
+        let sets = self.steered_sets();
         let mut variants: Vec<Variant> = Vec::with_capacity(sets.len());
         for (rtype, data) in sets {
             if !variants.iter().any(|made| made.is(*rtype, data)) {
@@ -245,8 +257,8 @@ impl Work<'_> {
                 variants.push(made);
             }
         }
-        let lacking = &self.stand.answers.lacking;
-        for denied in lacking.iter().filter(|rtype| types.contains(rtype)) {
+        let lacking = self.stand.answers.iter().flat_map(|answers| &answers.lacking);
+        for denied in lacking.filter(|rtype| types.contains(rtype)) {
             let others = types.iter().copied().filter(|rtype| rtype != denied);
             let data = [nsec_data(next, others)];
             let made = self.variant(variants.len(), Rtype::NSEC, denial_ttl, &data, signer)?;
@@ -280,4 +292,30 @@ fn nsec_data(next: &Name, types: impl Iterator<Item = Rtype>) -> Data {
         bitmap.add(rtype).expect("a buffer that grows has room");
     }
     Data::Nsec(Nsec::new(next.clone(), bitmap.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn octets_are_in_the_order_of_names(
+            names in prop::collection::vec(prop::collection::vec(
+                prop::collection::vec(prop::sample::select(&b"\x00\x01\x02-aAbz\xff"[..]), 1..4), 0..4,
+            ), 2..20),
+        ) {
+            let name = |labels: &Vec<Vec<u8>>| {
+                let label = |label: &Vec<u8>| [&[u8::try_from(label.len()).unwrap()], &label[..]].concat();
+                let octets: Vec<u8> = labels.iter().flat_map(label).chain([0]).collect();
+                Name::from_octets(octets.into()).unwrap()
+            };
+            let names: Vec<Name> = names.iter().map(name).collect();
+            for (one, other) in names.iter().flat_map(|one| names.iter().map(move |other| (one, other))) {
+                prop_assert_eq!(order_of(one).cmp(&order_of(other)), one.cmp(other));
+            }
+        }
+    }
 }

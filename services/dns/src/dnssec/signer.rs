@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use headroom_steer::Plan;
 use headroom_units::Timestamp;
 
 use super::{
@@ -32,7 +31,7 @@ pub(crate) struct Signer {
     /// The files that the keys came from.
     seen: Vec<Seen>,
     is_unreadable: bool,
-    signed: HashMap<Name, SignedZone>,
+    signed: HashMap<Name, Arc<SignedZone>>,
     /// When a table was signed last.
     signed_at: Timestamp,
     /// What was logged, so that each plan does not log it again.
@@ -43,11 +42,40 @@ pub(crate) struct Signer {
 /// A zone as it was signed.
 #[derive(Debug)]
 struct SignedZone {
+    from: SignedFrom,
     zone: Arc<Zone>,
     state: Vec<KeyState>,
     ttl_max: Duration,
     /// When the first signature has to be renewed.
     due: Timestamp,
+}
+
+/// What a zone was signed from, but for the time.
+#[derive(Debug)]
+struct SignedFrom {
+    zone: Arc<Zone>,
+    /// Whether it has a serial of ours, which need not rise while nothing has changed.
+    is_ours: bool,
+    keys: Vec<Arc<ZoneKey>>,
+    answers: HashMap<Name, Answers>,
+    steered_ttl: u32,
+}
+
+impl SignedFrom {
+    /// Whether what was signed from this is what would be signed from the other.
+    fn is_same(&self, other: &Self) -> bool {
+        let has_same_serial = self.zone.soa().serial() == other.zone.soa().serial();
+        self.is_ours == other.is_ours
+            && (self.is_ours || has_same_serial)
+            && self.steered_ttl == other.steered_ttl
+            && self
+                .keys
+                .iter()
+                .map(|key| key.dnskey())
+                .eq(other.keys.iter().map(|key| key.dnskey()))
+            && self.answers == other.answers
+            && self.zone.is_same_but_for_serial(&other.zone)
+    }
 }
 
 /// A key in its zone: its tag, whether the parent is asked for it, or asked to have none.
@@ -197,12 +225,12 @@ impl Signer {
         now: Timestamp,
     ) {
         let unsigned = table.clone();
-        let plan = steered.map(|steered| steered.plan);
+        let network = steered.map(|steered| name_of(&steered.plan.zone));
         let variants = steered.map(|steered| Variants::new(steered, &unsigned));
         let mut told = Told { left_out: unsigned.left_out().clone(), ..Told::default() };
         let mut signed = HashMap::new();
         for zone in self.wanted(&unsigned) {
-            match self.sign_zone(&zone, plan, variants.as_ref(), &mut told, now) {
+            match self.sign_zone(&zone, network.as_ref(), variants.as_ref(), &mut told, now) {
                 Ok(Some(done)) => {
                     table.put(Arc::clone(&done.zone));
                     signed.insert(zone.apex().clone(), done);
@@ -240,22 +268,24 @@ impl Signer {
         }
     }
 
-    /// The zone with its signatures; none if its owner has signed it.
+    /// The zone with its signatures; none if its owner has signed it. If it was signed from the same
+    /// before, that is it.
     fn sign_zone(
         &self,
         zone: &Arc<Zone>,
-        plan: Option<&Plan>,
+        network: Option<&Name>,
         variants: Option<&Variants<'_>>,
         told: &mut Told,
         now: Timestamp,
-    ) -> Result<Option<SignedZone>, KeyError> {
+    ) -> Result<Option<Arc<SignedZone>>, KeyError> {
         let (Some(config), apex) = (&self.config, zone.apex()) else { return Ok(None) };
         if zone.is_signed_elsewhere() {
             let why = "its owner has signed it; it is served as it came".to_owned();
             told.failed.insert((apex.clone(), why));
             return Ok(None);
         }
-        if variants.is_some_and(|variants| variants.is_alias_at_apex(zone)) {
+        let answers = variants.map(|variants| variants.of_all(zone)).unwrap_or_default();
+        if answers.get(apex).is_some_and(|answers| answers.is_alias) {
             let why = "it is a host that is answered by CNAME, as no zone held here has the name its \
                 remainder goes to: caches would not find its keys beside it";
             told.failed.insert((apex.clone(), why.to_owned()));
@@ -268,27 +298,30 @@ impl Signer {
         if keys.is_empty() {
             return Err(roll::RollError::NoKey { zone: apex.to_string() }.into());
         }
+        let unknown = answers.iter().filter_map(|(name, of)| Some((name.clone(), of.unknown?)));
+        told.unsigned.extend(unknown);
+        let is_ours = zone.is_assumed() || network == Some(apex);
+        let from = SignedFrom { zone: Arc::clone(zone), is_ours, keys, answers, steered_ttl };
+        let (state, was) = (states(&from.keys, now), self.signed.get(apex));
+        let is_good =
+            |was: &&Arc<SignedZone>| was.due > now && was.state == state && was.from.is_same(&from);
+        if let Some(same) = was.filter(is_good) {
+            return Ok(Some(Arc::clone(same)));
+        }
         let order = Order {
-            keys: &keys,
+            keys: &from.keys,
             validity: config.validity,
             now,
-            was: self.signed.get(apex).map(|held| &*held.zone),
-            is_ours: zone.is_assumed() || plan.is_some_and(|plan| name_of(&plan.zone) == *apex),
+            was: was.map(|was| &*was.zone),
+            is_ours,
             steered_ttl,
+            answers: &from.answers,
         };
-        let unsigned = std::cell::RefCell::new(Vec::new());
         let mut new = Zone::clone(zone);
-        let done = sign_zone::sign(&mut new, &order, |name, zone, node| {
-            let known = node.site.as_ref().zip(variants);
-            let answers = known.map(|(site, variants)| variants.of(name, zone, node, site));
-            let answers: Answers = answers.unwrap_or_default();
-            unsigned.borrow_mut().extend(answers.unknown.map(|why| (name.clone(), why)));
-            answers
-        })?;
-        told.unsigned.extend(unsigned.into_inner());
+        let done = sign_zone::sign(&mut new, &order)?;
         self.metrics.made.inc_by(u64::try_from(done.made).unwrap_or(u64::MAX));
-        let state = states(&keys, now);
-        Ok(Some(SignedZone { zone: Arc::new(new), state, ttl_max, due: done.due }))
+        let signed = SignedZone { from, zone: Arc::new(new), state, ttl_max, due: done.due };
+        Ok(Some(Arc::new(signed)))
     }
 
     /// Logs what is new of what is wrong, and counts.
