@@ -98,6 +98,7 @@ impl HostNames {
     }
 
     /// The names, with the numbers of their sites.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, u32)> {
         self.places.iter().filter_map(|place| {
             let name = name_at(&self.octets, *place).to_vec();

@@ -34,10 +34,13 @@ use crate::{
     zone::{Found, RecordSet},
 };
 
+/// What is found by a name. The hasher is quick with names, which are hashed octet by octet.
+pub(crate) type ByName<T> = HashMap<Name, T, RandomState>;
+
 /// All zones by their names.
 #[derive(Debug, Clone, Default)]
 pub struct NameTable {
-    zones: HashMap<Name, Arc<Zone>, RandomState>,
+    zones: ByName<Arc<Zone>>,
     /// The host names that are little zones of their own.
     hosts: Option<Hosts>,
     /// The hosts of sites that are not steered, as their zone is signed by its owner.
@@ -146,7 +149,7 @@ impl NameTable {
     }
 
     /// All zones but the little ones of host names.
-    pub(crate) fn zones(&self) -> &HashMap<Name, Arc<Zone>, RandomState> {
+    pub(crate) fn zones(&self) -> &ByName<Arc<Zone>> {
         &self.zones
     }
 
@@ -311,15 +314,14 @@ impl Maker<'_> {
                 Err(error) => tracing::warn!(edge = %id, %error, "the edge has no name"),
             }
         }
+        zone.make_room(self.plan.sites.len());
         for id in self.plan.sites.keys() {
-            let Ok(name) = self.plan.site_name(id).map(|name| name_of(&name)) else {
-                continue;
-            };
+            let Some(name) = below(&apex, id.as_str()) else { continue };
             if zone.node(&name).is_some_and(|node| !node.is_empty()) {
                 tracing::warn!(site = %id, "the site's name is taken by a server of the network");
                 continue;
             }
-            zone.steer(&name, id.clone()).expect("a site's name lies in the network's zone");
+            zone.steer_alone(&name, id.clone()).expect("a site's name lies in the network's zone");
         }
         zone
     }
@@ -329,6 +331,12 @@ impl Maker<'_> {
 fn serial(plan: &Plan) -> u32 {
     let wrapped = plan.generation.number() & u64::from(u32::MAX);
     u32::try_from(wrapped).expect("cut to 32 bits")
+}
+
+/// The name of a label below another; none if it is too long.
+fn below(name: &Name, label: &str) -> Option<Name> {
+    let length = u8::try_from(label.len()).ok()?;
+    Name::from_octets([&[length], label.as_bytes(), name.as_slice()].concat().into()).ok()
 }
 
 fn add_addresses(zone: &mut Zone, owner: &Name, addresses: &[IpAddr]) {

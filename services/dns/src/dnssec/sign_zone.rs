@@ -1,7 +1,7 @@
 //! A whole zone is signed: its key set, each set of records, each answer that steering may give, and
 //! the chain of NSEC records that shows what is not there. Pure, but for random numbers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     base::{Rtype, name::ToLabelIter as _},
@@ -13,23 +13,33 @@ use super::{Chain, KeyError, Variant, ZoneKey, key, rrsig::RrsetSigner, variants
 use crate::{
     Zone, limits,
     message::{Data, Name},
+    names::ByName,
     zone::{Node, RecordSet, is_same_but_for_serial, is_steered},
 };
 
 /// What a zone is signed with, and when.
-#[derive(Debug)]
 pub(super) struct Order<'o> {
     pub(super) keys: &'o [Arc<ZoneKey>],
     pub(super) validity: Duration,
     pub(super) now: Timestamp,
     /// The same zone as it was signed before, whose signatures are taken over.
     pub(super) was: Option<&'o Zone>,
+    /// What of it may be kept as it is.
+    pub(super) kept: Option<Kept<'o>>,
     /// Whether it has a serial of ours, which need not rise while nothing has changed.
     pub(super) is_ours: bool,
     /// How long a cache may keep what steering answers, in seconds.
     pub(super) steered_ttl: u32,
     /// What the steered names may be answered with.
-    pub(super) answers: &'o HashMap<Name, Answers>,
+    pub(super) answers: &'o ByName<Answers>,
+}
+
+/// Names of a zone that was signed with the same keys and TTL.
+pub(super) struct Kept<'o> {
+    /// Whether all that is signed at a name is as before, but for which name comes next.
+    pub(super) is_same: &'o dyn Fn(&Name) -> bool,
+    /// When the first signature has to be renewed.
+    pub(super) due: Timestamp,
 }
 
 /// What came of it.
@@ -50,10 +60,15 @@ struct Stand<'o> {
 
 /// What is put at a name.
 struct Put {
-    name: Name,
     signatures: Vec<Data>,
     nsec: RecordSet,
     variants: Vec<Variant>,
+}
+
+/// What comes of a name.
+enum Done {
+    Kept(Arc<Node>),
+    Put(Put),
 }
 
 /// Signs a zone.
@@ -63,27 +78,60 @@ pub(super) fn sign(zone: &mut Zone, order: &Order<'_>) -> Result<Signed, KeyErro
     let stands = stands(zone, order.answers);
     let apex = zone.apex().clone();
     let mut signer = RrsetSigner::new(&apex, order.keys, order.validity, order.now);
-    let mut puts = Vec::with_capacity(stands.len());
+    let denial_ttl = zone.denial().ttl().as_secs();
+    let mut all = Vec::with_capacity(stands.len());
     for (at, stand) in stands.iter().enumerate() {
         let next = &stands.get(at + 1).unwrap_or(&stands[0]).name;
+        if let Some((node, due)) = kept(order, &apex, stand, next, denial_ttl) {
+            signer.due = signer.due.min(due);
+            all.push((&stand.name, Done::Kept(node)));
+            continue;
+        }
         let Some(node) = zone.node(&stand.name) else { continue };
         let was = order.was.and_then(|was| was.node(&stand.name));
         let work = Work { stand, node, was, steered_ttl: order.steered_ttl };
-        puts.push(work.done(next, zone.denial().ttl().as_secs(), &mut signer)?);
+        all.push((&stand.name, Done::Put(work.done(next, denial_ttl, &mut signer)?)));
     }
     keep_serial(zone, order, signer.made);
     let soa = sign_soa(zone, order, &mut signer)?;
-    for put in puts {
-        let is_apex = put.name == apex;
-        let Some(node) = zone.node_mut(&put.name) else { continue };
-        let own = if is_apex { &soa[..] } else { &[] };
-        let data: Vec<Data> = put.signatures.into_iter().chain(own.iter().cloned()).collect();
-        node.put(RecordSet { rtype: Rtype::RRSIG, ttl: put.nsec.ttl, data });
-        node.put(put.nsec);
-        node.variants = put.variants.into();
+    for (name, done) in all {
+        match done {
+            Done::Kept(node) => zone.share_node(name, node),
+            Done::Put(put) => {
+                let Some(node) = zone.node_mut(name) else { continue };
+                let own = if *name == apex { &soa[..] } else { &[] };
+                put.at(node, own);
+            }
+        }
     }
     zone.seal(Chain::Nsec(stands.into_iter().map(|stand| stand.name).collect()));
     Ok(Signed { made: signer.made, due: signer.due })
+}
+
+impl Put {
+    /// Puts it at a node, with these signatures beside its own.
+    fn at(self, node: &mut Node, beside: &[Data]) {
+        let data: Vec<Data> = self.signatures.into_iter().chain(beside.iter().cloned()).collect();
+        node.put(RecordSet { rtype: Rtype::RRSIG, ttl: self.nsec.ttl, data });
+        node.put(self.nsec);
+        node.variants = self.variants.into();
+    }
+}
+
+/// The node as it was signed before, if nothing that is signed there is another, and when its
+/// signatures are due at the earliest. Never that of the zone itself, which has keys and a serial.
+fn kept(
+    order: &Order<'_>,
+    apex: &Name,
+    stand: &Stand<'_>,
+    next: &Name,
+    denial_ttl: u32,
+) -> Option<(Arc<Node>, Timestamp)> {
+    let (was, kept) = (order.was?, order.kept.as_ref()?);
+    let node = was.shared_node(&stand.name).filter(|_| stand.name != *apex)?;
+    let nsec = node.set(Rtype::NSEC).filter(|set| set.ttl == denial_ttl)?;
+    let is_next = matches!(&nsec.data[..], [Data::Nsec(nsec)] if nsec.next_name() == next);
+    (is_next && (kept.is_same)(&stand.name)).then(|| (Arc::clone(node), kept.due))
 }
 
 /// The longest that a cache may keep anything of a zone.
@@ -119,7 +167,7 @@ fn put_keys(zone: &mut Zone, order: &Order<'_>) {
 
 /// The names that have signed records, in their order: not those below a cut or a DNAME, and none
 /// without records.
-fn stands<'o>(zone: &Zone, answers: &'o HashMap<Name, Answers>) -> Vec<Stand<'o>> {
+fn stands<'o>(zone: &Zone, answers: &'o ByName<Answers>) -> Vec<Stand<'o>> {
     let mut nodes: Vec<(&Name, &Node)> = zone.nodes().collect();
     nodes.sort_by_cached_key(|(name, _)| order_of(name));
     let mut stands = Vec::with_capacity(nodes.len());
@@ -219,7 +267,7 @@ impl Work<'_> {
         let before = held(self.was, &nsec);
         signatures.extend(signer.sign(name, Rtype::NSEC, denial_ttl, &nsec.data, &before)?);
         let variants = self.variants(next, &types, denial_ttl, signer)?;
-        Ok(Put { name: name.clone(), signatures, nsec, variants })
+        Ok(Put { signatures, nsec, variants })
     }
 
     /// The sets that are answered as they stand in the zone.

@@ -1,7 +1,7 @@
 //! Signs the zones of each new table, and knows when there has to be one.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,13 +12,13 @@ use super::{
     DnssecConfig, KeyError, KeyFolder, SignerMetrics, ZoneKey,
     folder::Seen,
     roll,
-    sign_zone::{self, Order},
+    sign_zone::{self, Kept, Order},
     variants::{Answers, Steered, Variants},
 };
 use crate::{
     NameTable, Zone, limits,
     message::{ExtendedErrorCode, Name},
-    names::name_of,
+    names::{ByName, name_of},
 };
 
 /// The keys, and the zones as they were signed last.
@@ -27,11 +27,11 @@ pub(crate) struct Signer {
     config: Option<DnssecConfig>,
     /// The zones that are listed.
     listed: Option<HashSet<Name>>,
-    keys: HashMap<Name, Vec<Arc<ZoneKey>>>,
+    keys: ByName<Vec<Arc<ZoneKey>>>,
     /// The files that the keys came from.
     seen: Vec<Seen>,
     is_unreadable: bool,
-    signed: HashMap<Name, Arc<SignedZone>>,
+    signed: ByName<Arc<SignedZone>>,
     /// When a table was signed last.
     signed_at: Timestamp,
     /// What was logged, so that each plan does not log it again.
@@ -57,7 +57,7 @@ struct SignedFrom {
     /// Whether it has a serial of ours, which need not rise while nothing has changed.
     is_ours: bool,
     keys: Vec<Arc<ZoneKey>>,
-    answers: HashMap<Name, Answers>,
+    answers: ByName<Answers>,
     steered_ttl: u32,
 }
 
@@ -67,14 +67,42 @@ impl SignedFrom {
         let has_same_serial = self.zone.soa().serial() == other.zone.soa().serial();
         self.is_ours == other.is_ours
             && (self.is_ours || has_same_serial)
-            && self.steered_ttl == other.steered_ttl
-            && self
-                .keys
-                .iter()
-                .map(|key| key.dnskey())
-                .eq(other.keys.iter().map(|key| key.dnskey()))
+            && self.is_signed_alike(other)
             && self.answers == other.answers
             && self.zone.is_same_but_for_serial(&other.zone)
+    }
+
+    /// The same at one name alone, where zones are signed alike.
+    fn is_same_at(&self, other: &Self, name: &Name) -> bool {
+        let nodes = self.zone.node(name).zip(other.zone.node(name));
+        nodes.is_some_and(|(one, other)| one.is_same_but_for_serial(other))
+            && self.answers.get(name) == other.answers.get(name)
+    }
+
+    /// How to sign it; `was` is the same zone as it was signed before.
+    fn order<'o>(
+        &'o self,
+        was: Option<&'o SignedZone>,
+        validity: Duration,
+        now: Timestamp,
+    ) -> Order<'o> {
+        Order {
+            keys: &self.keys,
+            validity,
+            now,
+            was: was.map(|was| &*was.zone),
+            kept: None,
+            is_ours: self.is_ours,
+            steered_ttl: self.steered_ttl,
+            answers: &self.answers,
+        }
+    }
+
+    /// Whether records that are the same have the same signatures.
+    fn is_signed_alike(&self, other: &Self) -> bool {
+        let keys =
+            |from: &'_ Self| from.keys.iter().map(|key| key.dnskey().clone()).collect::<Vec<_>>();
+        self.steered_ttl == other.steered_ttl && keys(self) == keys(other)
     }
 }
 
@@ -97,10 +125,10 @@ impl Signer {
         Self {
             config,
             listed,
-            keys: HashMap::new(),
+            keys: ByName::default(),
             seen: Vec::new(),
             is_unreadable: false,
-            signed: HashMap::new(),
+            signed: ByName::default(),
             signed_at: Timestamp::EPOCH,
             told: Told::default(),
             metrics,
@@ -133,6 +161,30 @@ impl Signer {
     #[cfg(test)]
     pub(crate) fn count_unsigned(&self) -> usize {
         self.told.unsigned.len()
+    }
+
+    /// Each zone as it is signed, and as it comes out if all of it is signed once more with the
+    /// signatures that it has; and how many it had to make then.
+    #[cfg(test)]
+    pub(crate) fn once_more(
+        &self,
+        table: &NameTable,
+        steered: Steered<'_>,
+        now: Timestamp,
+    ) -> Vec<(Arc<Zone>, Zone, usize)> {
+        let variants = Variants::new(steered, table);
+        let validity = self.config.as_ref().unwrap().validity;
+        let once_more = |(apex, held): (&Name, &Arc<SignedZone>)| {
+            let zone = table.zones().get(apex).cloned().or_else(|| table.host_zone(apex)).unwrap();
+            let keys = roll::in_use(&self.keys[apex], now, held.ttl_max);
+            let (is_ours, steered_ttl) = (held.from.is_ours, variants.ttl());
+            let answers = variants.of_all(&zone);
+            let mut new = Zone::clone(&zone);
+            let from = SignedFrom { zone, is_ours, keys, answers, steered_ttl };
+            let done = sign_zone::sign(&mut new, &from.order(Some(held), validity, now)).unwrap();
+            (Arc::clone(&held.zone), new, done.made)
+        };
+        self.signed.iter().map(once_more).collect()
     }
 
     /// The zones that could not be signed.
@@ -170,7 +222,7 @@ impl Signer {
         for (path, error) in &held.faults {
             tracing::error!(path = %path.display(), %error, "a key cannot be used");
         }
-        let mut keys: HashMap<Name, Vec<Arc<ZoneKey>>> = HashMap::new();
+        let mut keys: ByName<Vec<Arc<ZoneKey>>> = ByName::default();
         for key in held.keys.into_values().flatten() {
             keys.entry(key.zone().clone()).or_default().push(Arc::new(key));
         }
@@ -228,7 +280,7 @@ impl Signer {
         let network = steered.map(|steered| name_of(&steered.plan.zone));
         let variants = steered.map(|steered| Variants::new(steered, &unsigned));
         let mut told = Told { left_out: unsigned.left_out().clone(), ..Told::default() };
-        let mut signed = HashMap::new();
+        let mut signed = ByName::with_capacity_and_hasher(self.signed.len(), Default::default());
         for zone in self.wanted(&unsigned) {
             match self.sign_zone(&zone, network.as_ref(), variants.as_ref(), &mut told, now) {
                 Ok(Some(done)) => {
@@ -303,20 +355,14 @@ impl Signer {
         let is_ours = zone.is_assumed() || network == Some(apex);
         let from = SignedFrom { zone: Arc::clone(zone), is_ours, keys, answers, steered_ttl };
         let (state, was) = (states(&from.keys, now), self.signed.get(apex));
-        let is_good =
-            |was: &&Arc<SignedZone>| was.due > now && was.state == state && was.from.is_same(&from);
-        if let Some(same) = was.filter(is_good) {
-            return Ok(Some(Arc::clone(same)));
+        let was = was.map(|was| &**was);
+        let held = was.filter(|was| was.due > now && was.from.is_signed_alike(&from));
+        if held.is_some_and(|held| held.state == state && held.from.is_same(&from)) {
+            return Ok(self.signed.get(apex).cloned());
         }
-        let order = Order {
-            keys: &from.keys,
-            validity: config.validity,
-            now,
-            was: was.map(|was| &*was.zone),
-            is_ours,
-            steered_ttl,
-            answers: &from.answers,
-        };
+        let is_same = |name: &Name| held.is_some_and(|held| held.from.is_same_at(&from, name));
+        let kept = held.map(|held| Kept { is_same: &is_same, due: held.due });
+        let order = Order { kept, ..from.order(was, config.validity, now) };
         let mut new = Zone::clone(zone);
         let done = sign_zone::sign(&mut new, &order)?;
         self.metrics.made.inc_by(u64::try_from(done.made).unwrap_or(u64::MAX));

@@ -2,6 +2,7 @@
 
 mod at_once;
 mod checker;
+mod kept;
 mod keys;
 mod scale;
 mod steered;

@@ -1,10 +1,7 @@
 //! Everything that steering may answer at a name, so that it can be signed in advance: the records of
 //! each edge that the site may be sent to, and those of its remainder. Pure.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use domain::{base::Rtype, rdata::Cname};
 use headroom_steer::{Assignment, Owner, Plan, Remainder, Site};
@@ -16,7 +13,7 @@ use crate::{
     forward::Forwarder,
     limits, lookup,
     message::{Data, Name},
-    names::{address_record, name_of},
+    names::{ByName, address_record, name_of},
     zone::Node,
 };
 
@@ -93,7 +90,7 @@ impl<'p> Variants<'p> {
     }
 
     /// Those of all steered names of a zone.
-    pub(super) fn of_all(&self, zone: &Zone) -> HashMap<Name, Answers> {
+    pub(super) fn of_all(&self, zone: &Zone) -> ByName<Answers> {
         let of = |(name, node): (&Name, &Node)| {
             Some((name.clone(), self.of(name, zone, node, node.site.as_ref()?)))
         };

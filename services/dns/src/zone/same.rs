@@ -1,5 +1,7 @@
-//! Whether two zones that are not signed say the same. Serials do not count: that of a zone made from a
+//! What a zone has in common with the one before it. Serials do not count: that of a zone made from a
 //! plan rises with each plan, whatever it says.
+
+use std::sync::Arc;
 
 use domain::rdata::Soa;
 
@@ -7,9 +9,19 @@ use super::{Node, RecordSet, Zone};
 use crate::message::{Data, Name};
 
 impl Zone {
-    /// Whether it is the same as another but for the serial.
+    /// A node for another zone to have too.
+    pub(crate) fn shared_node(&self, name: &Name) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// Has this node instead of the one of the same name.
+    pub(crate) fn share_node(&mut self, name: &Name, node: Arc<Node>) {
+        self.nodes.insert(name.clone(), node);
+    }
+
+    /// Whether it is the same as another but for the serial. Neither is signed.
     pub(crate) fn is_same_but_for_serial(&self, other: &Self) -> bool {
-        let is_same = |(name, node): (&Name, &Node)| {
+        let is_same = |(name, node): (&Name, &Arc<Node>)| {
             other.nodes.get(name).is_some_and(|other| node.is_same_but_for_serial(other))
         };
         std::ptr::eq(self, other)
@@ -22,7 +34,7 @@ impl Zone {
 
 impl Node {
     /// Whether it is the same as another but for the serial of a SOA record.
-    fn is_same_but_for_serial(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_but_for_serial(&self, other: &Self) -> bool {
         let is_same =
             |(one, other): (&RecordSet, &RecordSet)| match (&one.data[..], &other.data[..]) {
                 ([Data::Soa(soa)], [Data::Soa(held)]) => {
