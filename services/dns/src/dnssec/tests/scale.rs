@@ -2,8 +2,6 @@
 //! Measurements, so they run on request:
 //! `cargo test --release -p headroom-dns --lib scale -- --ignored --nocapture`.
 
-#![expect(clippy::print_stdout, reason = "what is measured is printed")]
-
 use std::time::Instant;
 
 use headroom_steer::{PlanInput, Remainder};
