@@ -1,6 +1,6 @@
 //! How single values are written: as text in their own grammar, moments as RFC 3339.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use headroom_units::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -17,8 +17,22 @@ impl<T: fmt::Display> Serialize for Text<T> {
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(de::Error::custom)
+        deserializer.deserialize_str(Parse(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a value from text where it lies: a plan holds a hundred thousand of them.
+struct Parse<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> de::Visitor<'_> for Parse<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -59,8 +73,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        deserializer.deserialize_str(Parse(PhantomData))
     }
 }
 

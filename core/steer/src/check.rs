@@ -199,8 +199,8 @@ fn check_families(plan: &Plan, about: &str, addresses: &[IpAddr], notes: &mut No
     if addresses.is_empty() {
         notes.error(about, "its remainder has no address");
     }
-    let families = |addresses: &[IpAddr]| -> BTreeSet<bool> {
-        addresses.iter().map(IpAddr::is_ipv4).collect()
+    let families = |addresses: &[IpAddr]| {
+        (addresses.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv6))
     };
     let remainder = families(addresses);
     let edges = plan.regions.values().flat_map(|region| region.edges.values());

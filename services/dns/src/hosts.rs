@@ -49,6 +49,11 @@ impl Hosts {
         &self.names
     }
 
+    /// The sites in the order of their numbers.
+    pub(crate) fn sites(&self) -> &Arc<[SiteId]> {
+        &self.sites
+    }
+
     /// The zone of this name, if it is a host of a site.
     pub(crate) fn zone(&self, name: &Name) -> Option<Arc<Zone>> {
         if self.names.places.is_empty() {
@@ -93,6 +98,7 @@ impl HostNames {
     }
 
     /// The names, with the numbers of their sites.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, u32)> {
         self.places.iter().filter_map(|place| {
             let name = name_at(&self.octets, *place).to_vec();

@@ -22,6 +22,7 @@ use domain::{
     base::{Rtype, Serial, Ttl},
     rdata::{A, Aaaa, Ns, Soa},
 };
+use foldhash::quality::RandomState;
 use headroom_steer::Plan;
 use headroom_units::{HostName, SiteId};
 
@@ -33,10 +34,13 @@ use crate::{
     zone::{Found, RecordSet},
 };
 
+/// What is found by a name. The hasher is quick with names, which are hashed octet by octet.
+pub(crate) type ByName<T> = HashMap<Name, T, RandomState>;
+
 /// All zones by their names.
 #[derive(Debug, Clone, Default)]
 pub struct NameTable {
-    zones: HashMap<Name, Arc<Zone>>,
+    zones: ByName<Arc<Zone>>,
     /// The host names that are little zones of their own.
     hosts: Option<Hosts>,
     /// The hosts of sites that are not steered, as their zone is signed by its owner.
@@ -145,7 +149,7 @@ impl NameTable {
     }
 
     /// All zones but the little ones of host names.
-    pub(crate) fn zones(&self) -> &HashMap<Name, Arc<Zone>> {
+    pub(crate) fn zones(&self) -> &ByName<Arc<Zone>> {
         &self.zones
     }
 
@@ -216,9 +220,14 @@ impl NameTable {
         self.hosts.as_ref().map(|hosts| Arc::clone(hosts.names())).unwrap_or_default()
     }
 
-    /// All names of all other zones, each behind the name of its zone.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = (&Name, &Name)> {
-        self.zones.values().flat_map(|zone| zone.owners().map(|name| (zone.apex(), name)))
+    /// The sites of the plan, in its order.
+    pub(crate) fn sites(&self) -> Arc<[SiteId]> {
+        self.hosts.as_ref().map(|hosts| Arc::clone(hosts.sites())).unwrap_or_default()
+    }
+
+    /// All names of all other zones. Two zones may have the same.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Name> {
+        self.zones.values().flat_map(|zone| zone.owners())
     }
 
     /// How a host name of a site stands to the static zones.
@@ -305,15 +314,14 @@ impl Maker<'_> {
                 Err(error) => tracing::warn!(edge = %id, %error, "the edge has no name"),
             }
         }
+        zone.make_room(self.plan.sites.len());
         for id in self.plan.sites.keys() {
-            let Ok(name) = self.plan.site_name(id).map(|name| name_of(&name)) else {
-                continue;
-            };
+            let Some(name) = below(&apex, id.as_str()) else { continue };
             if zone.node(&name).is_some_and(|node| !node.is_empty()) {
                 tracing::warn!(site = %id, "the site's name is taken by a server of the network");
                 continue;
             }
-            zone.steer(&name, id.clone()).expect("a site's name lies in the network's zone");
+            zone.steer_alone(&name, id.clone()).expect("a site's name lies in the network's zone");
         }
         zone
     }
@@ -323,6 +331,12 @@ impl Maker<'_> {
 fn serial(plan: &Plan) -> u32 {
     let wrapped = plan.generation.number() & u64::from(u32::MAX);
     u32::try_from(wrapped).expect("cut to 32 bits")
+}
+
+/// The name of a label below another; none if it is too long.
+fn below(name: &Name, label: &str) -> Option<Name> {
+    let length = u8::try_from(label.len()).ok()?;
+    Name::from_octets([&[length], label.as_bytes(), name.as_slice()].concat().into()).ok()
 }
 
 fn add_addresses(zone: &mut Zone, owner: &Name, addresses: &[IpAddr]) {

@@ -26,6 +26,7 @@ use crate::{
     edns::EdnsPolicy,
     limits,
     snapshot::{Answered, Snapshot},
+    steered::Source,
 };
 
 const SOURCE: &str = "198.51.100.100:5353";
@@ -75,7 +76,7 @@ impl Default for Probe {
         let edns = Arc::new(EdnsPolicy::new(&secrets, Some("ns1")));
         let plan = Arc::new(headroom_steer::plan(&input()));
         let table = NameTable::of_plan(&plan, &zones, None);
-        let snapshot = Snapshot::of(&table, Some(&plan), None);
+        let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
         let id = "ns1".parse().expect("it is an id");
         let mut responder = Responder::new(Some(id), &zones).with(Arc::clone(&edns));
         assert!(responder.install(plan, table));

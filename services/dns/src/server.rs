@@ -44,7 +44,7 @@ use crate::{
     snapshot::Snapshot,
     sockets::{self, Sockets},
     state::Response,
-    steered::SteeredAnswers,
+    steered::{Source, SteeredAnswers},
     tables::Tables,
     updates::{self, Intake},
 };
@@ -248,7 +248,7 @@ impl DnsServer {
         let edns = Arc::new(edns_policy(&config.protocol));
         let responder = Responder::new(config.id.clone(), &zones).with(Arc::clone(&edns));
         let responder = Mutex::new(responder.with_forwarder(Arc::clone(&forwarder)));
-        let snapshot = Snapshot::of(&NameTable::of_zones(&zones), None, None);
+        let snapshot = Snapshot::of(Source::new(NameTable::of_zones(&zones), None));
         let shared = Arc::new(Shared {
             responder,
             snapshot: ArcSwap::from_pointee(snapshot),

@@ -48,7 +48,7 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub struct Responder {
     id: Option<NameServerId>,
-    table: NameTable,
+    table: Arc<NameTable>,
     steering: Option<Steering>,
     /// The prefixes that the operator supplies beside the plan.
     prefixes: Arc<PrefixMap>,
@@ -61,7 +61,7 @@ impl Responder {
     #[must_use]
     pub fn new(id: Option<NameServerId>, zones: &[Arc<Zone>]) -> Self {
         let edns = Arc::new(EdnsPolicy::default());
-        let table = NameTable::of_zones(zones);
+        let table = Arc::new(NameTable::of_zones(zones));
         Self { id, table, steering: None, prefixes: Arc::default(), edns, forwarder: None }
     }
 
@@ -83,7 +83,7 @@ impl Responder {
 
     /// Puts a plan in force together with the table made from it; false if it is not newer than
     /// the one in force. The plan must have passed `headroom_steer::check`.
-    pub fn install(&mut self, plan: Arc<Plan>, table: NameTable) -> bool {
+    pub fn install(&mut self, plan: Arc<Plan>, table: impl Into<Arc<NameTable>>) -> bool {
         let Some(id) = &self.id else {
             return false;
         };
@@ -97,7 +97,7 @@ impl Responder {
             }
         };
         if is_newer {
-            self.table = table;
+            self.table = table.into();
         }
         is_newer
     }
@@ -123,8 +123,8 @@ impl Responder {
     }
 
     /// Answers from another table from now on, made of the same plan.
-    pub(crate) fn replace_table(&mut self, table: NameTable) {
-        self.table = table;
+    pub(crate) fn replace_table(&mut self, table: impl Into<Arc<NameTable>>) {
+        self.table = table.into();
     }
 
     /// Takes the regions of clients from these prefixes from now on, where the plan has none.

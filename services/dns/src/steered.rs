@@ -1,20 +1,27 @@
 //! The answers for steered names as they stand on the wire: one to each edge, one to each site's
-//! remainder, or to each of the servers it is assigned to. They are made in advance by asking the slow
-//! path what it would say if so decided; only the TTLs are set when one is given. What is decided for
-//! whom stands in [`crate::decisions`]. Pure.
+//! remainder, or to each of the servers it is assigned to. They are made once, by asking the slow path
+//! what it would say if so decided: those to edges together, those of a site when it is first asked for.
+//! Only the TTLs are set when one is given. What is decided for whom stands in [`crate::decisions`].
+//! Pure.
 //!
 //! Not here are answers that lead to another steered name, remainders that zones or other name servers
 //! give, and what does not fit a datagram for those who do not speak EDNS. That an address of the type
 //! asked for is not there is a denial, which is the same for all.
 
 mod secure;
+#[cfg(test)]
+mod tests;
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use domain::base::{Rtype, iana::Class, rdata::ComposeRecordData as _};
 use foldhash::quality::RandomState;
 use headroom_steer::{Answer, Plan, Remainder, Server, Site, Target};
-use headroom_units::{EdgeId, Generation, RegionId, SiteId};
+use headroom_units::{EdgeId, RegionId, SiteId};
 
 use crate::{
     NameTable,
@@ -37,23 +44,40 @@ const QUESTION: [u8; 2] = [0xc0, 12];
 /// A TTL that cuts none (RFC 2181 §8).
 const LONGEST: Duration = Duration::from_secs(0x7fff_ffff);
 
-/// The answers for the steered names of one plan. It does not change.
+/// What answers are made from: all that the slow path looks into. It does not change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Source {
+    pub(crate) table: Arc<NameTable>,
+    /// The plan that the table was made from, if there is one.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Who asks other name servers.
+    pub(crate) forwarder: Option<Arc<Forwarder>>,
+}
+
+impl Source {
+    /// A table, and the plan that it was made from, if there is one.
+    pub(crate) fn new(table: impl Into<Arc<NameTable>>, plan: Option<&Arc<Plan>>) -> Self {
+        Self { table: table.into(), plan: plan.cloned(), forwarder: None }
+    }
+}
+
+/// The answers for the steered names of one plan.
 #[derive(Debug, Default)]
 pub(crate) struct SteeredAnswers {
-    generation: Option<Generation>,
-    sites: Vec<SiteAnswers>,
-    numbers: HashMap<SiteId, u32, RandomState>,
+    source: Source,
+    /// The sites in the order of their numbers, which is that of the plan.
+    ids: Arc<[SiteId]>,
+    sites: Box<[OnceLock<SiteAnswers>]>,
     regions: Vec<RegionId>,
     edges: HashMap<EdgeId, u32, RandomState>,
     to_edges: Vec<ToEdge>,
     /// The sets of records that steered names give, if any zone is signed.
-    sets: SetNumbers,
+    sets: Option<SetNumbers>,
 }
 
 /// The answers for one site.
 #[derive(Debug)]
 struct SiteAnswers {
-    id: SiteId,
     by_name: bool,
     /// Whether its host names that are little zones of their own are answered in its own way.
     fits_hosts: bool,
@@ -105,68 +129,48 @@ pub(crate) struct Template {
 }
 
 impl SteeredAnswers {
-    /// The answers for the steered names that `table` has by `plan`, beside what `forwarder` asks
-    /// for.
-    pub(crate) fn of(plan: &Arc<Plan>, table: &NameTable, forwarder: Option<&Forwarder>) -> Self {
-        let sets = table.has_signed().then(RefCell::default);
-        let maker = Maker { plan, table, forwarder, sets };
-        let edges = plan
+    /// The answers for the steered names of `source`.
+    pub(crate) fn of(source: Source) -> Self {
+        let Some(plan) = source.plan.clone() else { return Self::default() };
+        let ids = source.table.sites();
+        let mut answers = Self {
+            sites: ids.iter().map(|_| OnceLock::new()).collect(),
+            ids,
+            regions: plan.regions.keys().cloned().collect(),
+            sets: source.table.has_signed().then(SetNumbers::default),
+            source,
+            ..Self::default()
+        };
+        let all = plan
             .regions
             .iter()
             .flat_map(|(region, of)| of.edges.keys().map(move |edge| (region, edge)));
-        let edges: Vec<_> = edges.collect();
-        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let site_of = |by_name| plan.sites.iter().find(|(_, site)| is_by_name(site) == by_name);
-        let (named, addressed) = (site_of(true), site_of(false));
-        let to_edge = |site: Option<(&SiteId, &Site)>, region: &RegionId, edge: &EdgeId| {
-            let target = || Target::Edge(edge.clone());
-            site.map(|(id, _)| maker.by_type(id, region, target())).unwrap_or_default()
-        };
-        let to_edges = edges.iter().map(|(region, edge)| ToEdge {
-            by_name: to_edge(named, region, edge),
-            by_address: to_edge(addressed, region, edge),
-        });
-        let mut answers = Self {
-            generation: Some(plan.generation),
-            sites: plan.sites.iter().map(|(id, site)| maker.site(id, site)).collect(),
-            numbers: plan
-                .sites
-                .keys()
-                .enumerate()
-                .map(|(at, id)| (id.clone(), number(at)))
-                .collect(),
-            regions: plan.regions.keys().cloned().collect(),
-            to_edges: to_edges.collect(),
-            edges: edges
-                .iter()
-                .enumerate()
-                .map(|(at, (_, edge))| ((*edge).clone(), number(at)))
-                .collect(),
-            sets: SetNumbers::default(),
-        };
-        answers.sets = maker.sets.map(RefCell::into_inner).unwrap_or_default();
+        let maker = Maker { answers: &answers, plan: &plan };
+        let to_edges = all.clone().map(|(region, edge)| maker.to_edge(region, edge)).collect();
+        answers.to_edges = to_edges;
+        answers.edges = all.zip(0..).map(|((_, edge), number)| (edge.clone(), number)).collect();
         answers
     }
 
     /// The signatures of a name that has these variants.
     pub(crate) fn signatures(&self, variants: &[Variant]) -> Signatures {
-        Signatures::of(variants, &self.sets)
+        self.sets.as_ref().map(|sets| Signatures::of(variants, sets)).unwrap_or_default()
     }
 
     /// The number of a site here.
     pub(crate) fn number(&self, site: &SiteId) -> Option<u32> {
-        self.numbers.get(site).copied()
+        u32::try_from(self.ids.binary_search(site).ok()?).ok()
     }
 
     /// The site and the region of these numbers.
     pub(crate) fn place(&self, site: u32, region: u16) -> Option<(SiteId, RegionId)> {
-        let site = self.site(site)?.id.clone();
+        let site = self.ids.get(usize::try_from(site).ok()?)?.clone();
         Some((site, self.regions.get(usize::from(region))?.clone()))
     }
 
     /// What was decided, in numbers; `None` if it was decided under another plan.
     pub(crate) fn numbered(&self, decision: &Decision) -> Option<(u32, u16, Said)> {
-        if self.generation != Some(decision.generation) {
+        if self.source.plan.as_ref()?.generation != decision.generation {
             return None;
         }
         let region = self.regions.binary_search(&decision.region).ok()?;
@@ -202,20 +206,32 @@ impl SteeredAnswers {
         self.site(site).filter(|site| site.fits_hosts).map(|site| site.by_name)
     }
 
+    /// What is said of a site, made the first time that it is asked for.
     fn site(&self, number: u32) -> Option<&SiteAnswers> {
-        self.sites.get(usize::try_from(number).ok()?)
+        let at = usize::try_from(number).ok()?;
+        let (id, plan) = (self.ids.get(at)?, self.source.plan.as_ref()?);
+        let site = plan.sites.get(id)?;
+        let make = || Maker { answers: self, plan }.site(id, site);
+        Some(self.sites.get(at)?.get_or_init(make))
     }
 }
 
-struct Maker<'p> {
-    plan: &'p Arc<Plan>,
-    table: &'p NameTable,
-    forwarder: Option<&'p Forwarder>,
-    /// If any zone is signed.
-    sets: Option<RefCell<SetNumbers>>,
+struct Maker<'a> {
+    answers: &'a SteeredAnswers,
+    plan: &'a Arc<Plan>,
 }
 
 impl Maker<'_> {
+    /// What is said with one edge, as any site says it.
+    fn to_edge(&self, region: &RegionId, edge: &EdgeId) -> ToEdge {
+        let of = |by_name| {
+            let mut sites = self.plan.sites.iter();
+            let (id, _) = sites.find(|(_, site)| is_by_name(site) == by_name)?;
+            Some(self.by_type(id, region, Target::Edge(edge.clone())))
+        };
+        ToEdge { by_name: of(true).unwrap_or_default(), by_address: of(false).unwrap_or_default() }
+    }
+
     fn site(&self, id: &SiteId, site: &Site) -> SiteAnswers {
         let target = match &site.remainder {
             Remainder::ReturnName(name) if is_by_name(site) => Some(Target::Name(name.clone())),
@@ -228,9 +244,9 @@ impl Maker<'_> {
         let remainder = target.zip(self.plan.regions.keys().next());
         let remainder = remainder.map(|(target, region)| self.by_type(id, region, target));
         let by_name = is_by_name(site);
-        let fits_hosts = lookup::is_alias_at_host(self.table, self.forwarder, site) == by_name;
+        let Source { table, forwarder, .. } = &self.answers.source;
+        let fits_hosts = lookup::is_alias_at_host(table, forwarder.as_deref(), site) == by_name;
         SiteAnswers {
-            id: id.clone(),
             by_name,
             fits_hosts,
             remainder: remainder.unwrap_or_default(),
@@ -258,15 +274,16 @@ impl Maker<'_> {
     fn told(&self, site: &SiteId, rtype: Rtype, answer: &Answer) -> Option<Told> {
         let name = name_of(&self.plan.zone.child(site.as_str()).ok()?);
         let question = Question { name, rtype, class: Class::IN };
+        let table = &self.answers.source.table;
         let look_up =
-            |dnssec_ok| lookup::look_up_as(self.table, self.plan, &question, answer, dnssec_ok);
+            |dnssec_ok| lookup::look_up_as(table, self.plan, &question, answer, dnssec_ok);
         let reply = look_up(false)?;
         if reply.rcode == Rcode::NOERROR && reply.answer.is_empty() && !reply.authority.is_empty() {
             return Some(Told::Denial);
         }
         let mut template = Template::of(&question.name, &reply)?;
-        if let Some(sets) = &self.sets {
-            let secure = Secure::of(&question.name, &look_up(true)?, &mut sets.borrow_mut());
+        if let Some(sets) = &self.answers.sets {
+            let secure = Secure::of(&question.name, &look_up(true)?, sets);
             template.secure = secure.map(Box::new);
         }
         Some(Told::Records(template))
@@ -339,231 +356,4 @@ fn write_record(
     ttls.push((u16::try_from(out.len()).ok()?, record.ttl().as_secs()));
     out.extend_from_slice(&record.ttl().as_secs().to_be_bytes());
     record.data().compose_len_rdata(out).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use headroom_steer::{PlanInput, Steering};
-    use headroom_units::Timestamp;
-
-    use super::*;
-    use crate::{
-        ForwardConfig, Transport, Zone,
-        decisions::Decisions,
-        forward::ForwardMetrics,
-        snapshot::{Answered, Snapshot},
-        testing,
-    };
-
-    /// A name of a static zone that leads to a steered one.
-    const ALIAS: &str = "steered.static.example";
-    /// Names of by-name sites at which no CNAME may stand, or whose remainder is looked up.
-    const FLATTENED: [&str; 4] =
-        ["www.held.example", "over.example", "www.over.example", "a.wild.over.example"];
-    const CLIENTS: [&str; 3] = ["10.0.1.7", "10.200.3.4", "2001:db8:7::1"];
-
-    /// A by-name site and one with the zone's own records, laid over a zone.
-    fn overlaid() -> (PlanInput, Vec<Arc<Zone>>) {
-        let mut input = testing::over(&testing::by_name("origin.over.example"));
-        input.sites.push(testing::site("mail", "mail.over.example", Remainder::ReturnRecords));
-        let mut entitlement = input.entitlements[0].1.clone();
-        entitlement.contract = headroom_units::ContractId::new(10);
-        input.entitlements.push(("mail".parse().unwrap(), entitlement));
-        let mut zones = testing::zones();
-        zones.push(Arc::new(Zone::parse(testing::OVER_ZONE).unwrap()));
-        (input, zones)
-    }
-
-    /// What the snapshot says to a client of 10.0.1.0/24, about which `said` is remembered for
-    /// every site.
-    fn repeated(
-        (input, zones): &(PlanInput, Vec<Arc<Zone>>),
-        forwarder: Option<&Forwarder>,
-        name: &str,
-        said: Said,
-    ) -> Option<String> {
-        let plan = Arc::new(headroom_steer::plan(input));
-        let table = NameTable::of_plan(&plan, zones, None);
-        let snapshot = Snapshot::of(&table, Some(&plan), forwarder);
-        let asked = testing::Query::parse(&format!("10.0.1.7 {name} A"));
-        let now = Timestamp::from_seconds(110);
-        let mut steering = Steering::new("ns1".parse().unwrap(), Arc::clone(&plan));
-        let client = "10.0.1.0/24".parse().unwrap();
-        let shop = steering.answer(&"shop".parse().unwrap(), client, now).unwrap();
-        let mut decisions = Decisions::new();
-        for id in plan.sites.keys() {
-            let site = snapshot.steered.number(id).unwrap();
-            decisions.remember((site, 0, said), client, shop.hold.unwrap());
-        }
-        let (query, mut answer) = (asked.octets(), Vec::new());
-        let found = snapshot.answer(&query, asked.source, &mut decisions, now, &mut answer)?;
-        assert_eq!(found, Answered::Steered, "{name}");
-        Some(testing::print(&answer))
-    }
-
-    #[test]
-    fn names_that_do_not_say_what_their_site_says_are_left_to_the_slow_path() {
-        let world = overlaid();
-        for said in [Said::Edge(0), Said::Remainder] {
-            for name in FLATTENED {
-                assert_eq!(repeated(&world, None, name, said), None, "{name}");
-            }
-            let other = repeated(&world, None, "new.over.example", said).unwrap();
-            assert!(other.contains("CNAME"), "another host of the same site: {other}");
-        }
-    }
-
-    #[test]
-    fn a_remainder_that_is_asked_for_elsewhere_is_left_to_the_slow_path() {
-        let zone = "shop.example".parse().unwrap();
-        let config =
-            ForwardConfig { zone, name_servers: vec!["198.51.100.53:53".parse().unwrap()] };
-        let metrics =
-            ForwardMetrics::register(&mut prometheus_client::registry::Registry::default());
-        let (forwarder, _wishes) = Forwarder::new(&[config], metrics);
-        let world = overlaid();
-        for said in [Said::Edge(0), Said::Remainder] {
-            assert!(repeated(&world, None, "www.shop.example", said).is_some());
-            assert_eq!(repeated(&world, Some(&forwarder), "www.shop.example", said), None);
-        }
-    }
-
-    #[test]
-    fn the_remainder_of_a_zone_is_not_repeated_but_its_edges_are() {
-        let world = overlaid();
-        for name in ["mail.over.example", "mail.cdn.example"] {
-            assert_eq!(repeated(&world, None, name, Said::Remainder), None);
-            let at_edge = repeated(&world, None, name, Said::Edge(0)).unwrap();
-            assert!(at_edge.contains("192.0.2.11"), "{at_edge}");
-        }
-        let (input, zones) = world;
-        let mut responder = testing::responder_of(&input, &zones);
-        let mut decided = |name: &str, seconds| {
-            let asked = testing::Query::parse(&format!("10.0.1.7 {name} A"));
-            let (source, now) = ((asked.source, 5353).into(), Timestamp::from_seconds(seconds));
-            responder.handle(&asked.octets(), source, Transport::Udp, now).unwrap().decision
-        };
-        for name in FLATTENED.into_iter().chain(["mail.over.example", "mail.cdn.example"]) {
-            assert!(decided(name, 1).is_none(), "the remainder of {name}");
-            assert!(decided(name, 110).unwrap().edge.is_some(), "{name}");
-        }
-    }
-
-    /// Each query first the slow way, then from what was decided: both say the same, and the second
-    /// is no mapping request that the ledgers see.
-    #[test]
-    fn what_was_decided_is_said_in_the_words_of_the_slow_path() {
-        let (input, zones) = overlaid();
-        let mut responder = testing::responder_of(&input, &zones);
-        let plan = Arc::new(headroom_steer::plan(&input));
-        let table = NameTable::of_plan(&plan, &zones, None);
-        let snapshot = Snapshot::of(&table, Some(&plan), None);
-        let hosts = table.hosts();
-        let hosts = hosts.iter().map(|(name, _)| name.to_string());
-        let names = table.owners().map(|(_, name)| name.to_string()).chain(hosts);
-        let names: Vec<_> =
-            names.chain(plan.sites.keys().map(|id| format!("{id}.cdn.example"))).collect();
-        let mut said = [0; 2];
-        for millis in [1_000, 99_000, 110_000, 150_300] {
-            let now = Timestamp::from_millis(millis);
-            let mut decisions = Decisions::new();
-            for ((name, client), rest) in names
-                .iter()
-                .flat_map(|name| CLIENTS.map(|client| (name, client)))
-                .flat_map(|asked| {
-                    ["A", "AAAA", "HTTPS", "MX", "A edns subnet=10.0.9.0/24"]
-                        .map(|rest| (asked, rest))
-                })
-            {
-                let asked = testing::Query::parse(&format!("{client} {name} {rest}"));
-                let (query, source) = (asked.octets(), (asked.source, 5353).into());
-                let ask = |responder: &mut crate::Responder| {
-                    responder.handle(&query, source, Transport::Udp, now).unwrap()
-                };
-                let Some(decision) = ask(&mut responder).decision else { continue };
-                let numbered = snapshot.steered.numbered(&decision).unwrap();
-                decisions.remember(numbered, decision.client, decision.hold);
-                let mut answer = Vec::new();
-                let found = snapshot.answer(&query, asked.source, &mut decisions, now, &mut answer);
-                let slowly = testing::print(&ask(&mut responder).octets);
-                match found {
-                    Some(Answered::Steered) => {
-                        said[usize::from(decision.edge.is_some())] += 1;
-                        assert_eq!(testing::print(&answer), slowly, "{name} {rest} {client}");
-                    }
-                    Some(Answered::SameForAll) => panic!("{name} is steered"),
-                    None => {
-                        let is_elsewhere = name == ALIAS || FLATTENED.contains(&name.as_str());
-                        assert!(is_elsewhere, "{name} {rest}: {slowly}");
-                    }
-                }
-            }
-        }
-        assert!(said[0] > 10 && said[1] > 10, "remainder and edges: {said:?}");
-    }
-
-    #[test]
-    fn nothing_is_allocated_for_an_answer() {
-        let input = testing::input();
-        let mut responder = testing::responder_of(&input, &testing::zones());
-        let plan = Arc::new(headroom_steer::plan(&input));
-        let table = NameTable::of_plan(&plan, &testing::zones(), None);
-        let (snapshot, mut decisions) = (Snapshot::of(&table, Some(&plan), None), Decisions::new());
-        let now = Timestamp::from_millis(110_000);
-        let mut answer = Vec::with_capacity(limits::UDP_ANSWER_MAX.into());
-        for (asked, expected) in [
-            ("10.0.1.7 shop.cdn.example A edns subnet=10.0.9.0/24", Answered::Steered),
-            ("10.0.1.7 ns1.cdn.example A", Answered::SameForAll),
-        ] {
-            let asked = testing::Query::parse(asked);
-            let (query, source) = (asked.octets(), (asked.source, 5353).into());
-            let slowly = responder.handle(&query, source, Transport::Udp, now).unwrap();
-            if let Some(decision) = slowly.decision {
-                let numbered = snapshot.steered.numbered(&decision).unwrap();
-                decisions.remember(numbered, decision.client, decision.hold);
-            }
-            let mut ask =
-                || snapshot.answer(&query, asked.source, &mut decisions, now, &mut answer);
-            assert_eq!(ask(), Some(expected), "and the counters of the place are there now");
-            let counted = allocation_counter::measure(|| {
-                (0..1_000).for_each(|_| assert_eq!(ask(), Some(expected)));
-            });
-            assert_eq!(counted.count_total, 0, "{expected:?}");
-        }
-    }
-
-    #[test]
-    fn a_ttl_is_cut_and_never_raised() {
-        let plan = Arc::new(headroom_steer::plan(&testing::input()));
-        let table = NameTable::of_plan(&plan, &[], None);
-        let answers = SteeredAnswers::of(&plan, &table, None);
-        let Told::Records(template) = &answers.to_edges[0].by_name[0] else {
-            panic!("an alias and its address");
-        };
-        let ttls = |ttl| {
-            let mut records = vec![0; 5];
-            template.write(ttl, &mut records);
-            let ttl_at = |(at, _): &(u16, u32)| {
-                let at = 5 + usize::from(*at);
-                u32::from_be_bytes(records[at..at + 4].try_into().unwrap())
-            };
-            template.ttls.iter().map(ttl_at).collect::<Vec<_>>()
-        };
-        assert_eq!(ttls(7), [7, 7]);
-        assert_eq!(ttls(1_000_000), [1_000_000, limits::ADDRESS_TTL]);
-    }
-
-    #[test]
-    fn decisions_of_another_plan_are_not_understood() {
-        let mut input = testing::input();
-        let mut responder = testing::responder_of(&input, &[]);
-        input.generation = Generation::new(8);
-        let plan = Arc::new(headroom_steer::plan(&input));
-        let answers = SteeredAnswers::of(&plan, &NameTable::of_plan(&plan, &[], None), None);
-        let site = plan.sites.keys().next().unwrap();
-        let asked = testing::Query::parse(&format!("10.0.1.7 {site}.cdn.example A"));
-        let (query, source) = (asked.octets(), (asked.source, 5353).into());
-        let found = responder.handle(&query, source, Transport::Udp, Timestamp::EPOCH).unwrap();
-        assert_eq!(answers.numbered(&found.decision.unwrap()), None);
-    }
 }

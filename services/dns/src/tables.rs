@@ -5,7 +5,8 @@
 //!   zone ───────► put ──────┴─► NameTable, signed ─► Snapshot ──► Responder
 //! ```
 //!
-//! One table is made at a time. Zones that come while one is made are in the next, all of them.
+//! One table is made at a time. Zones that come while one is made are in the next, all of them. What is
+//! replaced is kept until no thread answers from it any more, so that none has to clear it away.
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use crate::{
     names::Layout,
     server::Shared,
     snapshot::Snapshot,
+    steered::Source,
 };
 
 /// The zones beside the plan, and how tables are made of both.
@@ -40,6 +42,8 @@ struct Made {
     version: u64,
     laid_out: Option<LaidOut>,
     signer: Signer,
+    /// What was answered from before, and may be still.
+    replaced: Vec<Arc<Snapshot>>,
 }
 
 /// Where the hosts of a plan stand beside the zones of a version.
@@ -82,7 +86,7 @@ impl Tables {
     ) -> Self {
         let by_name = zones.iter().map(|zone| (zone.apex().clone(), Arc::clone(zone))).collect();
         let zones = Mutex::new(Zones { by_name, version: 0 });
-        let made = Mutex::new(Made { version: 0, laid_out: None, signer });
+        let made = Mutex::new(Made { version: 0, laid_out: None, signer, replaced: Vec::new() });
         Self { hostmaster, zones, made, shared }
     }
 
@@ -99,9 +103,7 @@ impl Tables {
         if !self.shared.responder().install(plan, table) {
             return false;
         }
-        self.shared.snapshot.store(snapshot);
-        self.shared.assigned.change();
-        made.version = version;
+        self.put_in_force(&mut made, snapshot, version);
         true
     }
 
@@ -147,9 +149,15 @@ impl Tables {
         let table = self.table(made, plan.as_ref(), &zones, version);
         let snapshot = self.snapshot(&table, plan.as_ref());
         self.shared.responder().replace_table(table);
-        self.shared.snapshot.store(snapshot);
+        self.put_in_force(made, snapshot, version);
+    }
+
+    fn put_in_force(&self, made: &mut Made, snapshot: Snapshot, version: u64) {
+        let replaced = self.shared.snapshot.swap(Arc::new(snapshot));
         self.shared.assigned.change();
         made.version = version;
+        made.replaced.push(replaced);
+        made.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     fn table(
@@ -158,7 +166,7 @@ impl Tables {
         plan: Option<&Arc<Plan>>,
         zones: &[Arc<Zone>],
         version: u64,
-    ) -> NameTable {
+    ) -> Arc<NameTable> {
         let mut table = match plan {
             Some(plan) => {
                 let layout = made.layout(plan, zones, version);
@@ -172,11 +180,12 @@ impl Tables {
             let steered = plan.map(|plan| Steered { plan, forwarder, provided: &provided });
             made.signer.sign(&mut table, steered, headroom_clock::now());
         }
-        table
+        Arc::new(table)
     }
 
-    fn snapshot(&self, table: &NameTable, plan: Option<&Arc<Plan>>) -> Arc<Snapshot> {
-        Arc::new(Snapshot::of(table, plan, Some(&self.shared.forwarder)))
+    fn snapshot(&self, table: &Arc<NameTable>, plan: Option<&Arc<Plan>>) -> Snapshot {
+        let forwarder = Some(Arc::clone(&self.shared.forwarder));
+        Snapshot::of(Source { forwarder, ..Source::new(Arc::clone(table), plan) })
     }
 
     fn making(&self) -> MutexGuard<'_, Made> {

@@ -3,7 +3,9 @@
 //! Static zones are read from master files ([`Zone::parse`]); the network's own zone and those of
 //! delegated host names are made from the plan (`names.rs`). A look-up follows RFC 1034 §4.3.2.
 
-use std::{collections::HashMap, sync::Arc};
+mod same;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::{
@@ -18,7 +20,10 @@ use crate::{
     dnssec::{Chain, Variant},
     limits,
     message::{self, Data, ExtendedErrorCode, Name, Record},
+    names::ByName,
 };
+
+pub(crate) use same::is_same_but_for_serial;
 
 /// The records of one name and type; they share a TTL (RFC 2181 §5.2).
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +98,8 @@ impl Node {
 pub struct Zone {
     apex: Name,
     denial: Record,
-    nodes: HashMap<Name, Node>,
+    /// Zones that were made one from another share what they have in common.
+    nodes: ByName<Arc<Node>>,
     is_assumed: bool,
     /// Why its records are not there.
     absent: Option<ExtendedErrorCode>,
@@ -168,8 +174,8 @@ impl Zone {
 
     /// All its records; the SOA record first.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
-        let apex = self.nodes.get(&self.apex).into_iter().map(|node| (&self.apex, node));
-        let others = self.nodes.iter().filter(|(name, _)| **name != self.apex);
+        let apex = self.node(&self.apex).into_iter().map(|node| (&self.apex, node));
+        let others = self.nodes().filter(|(name, _)| **name != self.apex);
         apex.chain(others).flat_map(|(name, node)| {
             node.sets.iter().flat_map(move |set| {
                 set.data.iter().map(move |data| message::record(name, set.ttl, data.clone()))
@@ -202,7 +208,7 @@ impl Zone {
         let denial = message::record(&apex, ttl.min(minimum), soa.clone());
         let mut node = Node::default();
         node.add(ttl, Rtype::SOA, soa);
-        let nodes = HashMap::from([(apex.clone(), node)]);
+        let nodes = [(apex.clone(), Arc::new(node))].into_iter().collect();
         Self { apex, denial, nodes, is_assumed: false, absent: None, chain: None }
     }
 
@@ -240,21 +246,32 @@ impl Zone {
         Ok(())
     }
 
+    /// The same for a name that has no records, in a zone without wildcards.
+    pub(crate) fn steer_alone(&mut self, owner: &Name, site: SiteId) -> Result<(), ZoneError> {
+        self.enter(owner, true)?.site = Some(site);
+        Ok(())
+    }
+
+    /// Has room for so many names more.
+    pub(crate) fn make_room(&mut self, names: usize) {
+        self.nodes.reserve(names);
+    }
+
     pub(crate) fn node(&self, name: &Name) -> Option<&Node> {
-        self.nodes.get(name)
+        self.nodes.get(name).map(|node| &**node)
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
-        self.nodes.iter()
+        self.nodes.iter().map(|(name, node)| (name, &**node))
     }
 
     pub(crate) fn node_mut(&mut self, name: &Name) -> Option<&mut Node> {
-        self.nodes.get_mut(name)
+        self.nodes.get_mut(name).map(Arc::make_mut)
     }
 
     /// Whether a node that was found for a name is not its own.
     pub(crate) fn is_expanded(&self, name: &Name, found: &Node) -> bool {
-        !self.nodes.get(name).is_some_and(|node| std::ptr::eq(node, found))
+        !self.nodes.get(name).is_some_and(|node| std::ptr::eq(&**node, found))
     }
 
     /// The nearest name that exists, at or above this one (RFC 4592 §3.3.1).
@@ -280,7 +297,9 @@ impl Zone {
     /// Counts names that were laid over it as its own: where all names are signed there is one set
     /// of them.
     pub(crate) fn take_in_what_lies_over(&mut self) {
-        self.nodes.values_mut().for_each(|node| node.is_laid_over = false);
+        for node in self.nodes.values_mut().filter(|node| node.is_laid_over) {
+            Arc::make_mut(node).is_laid_over = false;
+        }
     }
 
     /// Has another SOA record.
@@ -288,7 +307,7 @@ impl Zone {
         let Some(Data::Soa(soa)) = set.data.first() else { return };
         let ttl = set.ttl.min(soa.minimum().as_secs());
         self.denial = message::record(&self.apex, ttl, Data::Soa(soa.clone()));
-        self.nodes.entry(self.apex.clone()).or_default().put(set);
+        Arc::make_mut(self.nodes.entry(self.apex.clone()).or_default()).put(set);
     }
 
     /// Shows by this chain what is not there, from now on.
@@ -307,13 +326,16 @@ impl Zone {
             let (owner, apex) = (owner.to_string(), self.apex.to_string());
             return Err(ZoneError::OutOfZone { owner, apex });
         }
-        let new = || Node { is_laid_over, ..Node::default() };
+        let new = || Arc::new(Node { is_laid_over, ..Node::default() });
         let mut above = owner.parent();
         while let Some(name) = above.filter(|name| name.len() > self.apex.len()) {
             above = name.parent();
-            self.nodes.entry(name).or_insert_with(new).is_laid_over &= is_laid_over;
+            let node = self.nodes.entry(name).or_insert_with(new);
+            if node.is_laid_over && !is_laid_over {
+                Arc::make_mut(node).is_laid_over = false;
+            }
         }
-        let node = self.nodes.entry(owner.clone()).or_insert_with(new);
+        let node = Arc::make_mut(self.nodes.entry(owner.clone()).or_insert_with(new));
         node.is_laid_over &= is_laid_over;
         Ok(node)
     }

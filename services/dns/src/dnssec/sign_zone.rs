@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    base::Rtype,
+    base::{Rtype, name::ToLabelIter as _},
     rdata::{Nsec, dnssec::RtypeBitmap},
 };
 use headroom_units::Timestamp;
@@ -13,21 +13,33 @@ use super::{Chain, KeyError, Variant, ZoneKey, key, rrsig::RrsetSigner, variants
 use crate::{
     Zone, limits,
     message::{Data, Name},
-    zone::{Node, RecordSet, is_steered},
+    names::ByName,
+    zone::{Node, RecordSet, is_same_but_for_serial, is_steered},
 };
 
 /// What a zone is signed with, and when.
-#[derive(Debug)]
 pub(super) struct Order<'o> {
     pub(super) keys: &'o [Arc<ZoneKey>],
     pub(super) validity: Duration,
     pub(super) now: Timestamp,
     /// The same zone as it was signed before, whose signatures are taken over.
     pub(super) was: Option<&'o Zone>,
+    /// What of it may be kept as it is.
+    pub(super) kept: Option<Kept<'o>>,
     /// Whether it has a serial of ours, which need not rise while nothing has changed.
     pub(super) is_ours: bool,
     /// How long a cache may keep what steering answers, in seconds.
     pub(super) steered_ttl: u32,
+    /// What the steered names may be answered with.
+    pub(super) answers: &'o ByName<Answers>,
+}
+
+/// Names of a zone that was signed with the same keys and TTL.
+pub(super) struct Kept<'o> {
+    /// Whether all that is signed at a name is as before, but for which name comes next.
+    pub(super) is_same: &'o dyn Fn(&Name) -> bool,
+    /// When the first signature has to be renewed.
+    pub(super) due: Timestamp,
 }
 
 /// What came of it.
@@ -40,52 +52,86 @@ pub(super) struct Signed {
 }
 
 /// A name that has signed records.
-struct Stand {
+struct Stand<'o> {
     name: Name,
     is_cut: bool,
-    answers: Answers,
+    answers: Option<&'o Answers>,
 }
 
 /// What is put at a name.
 struct Put {
-    name: Name,
     signatures: Vec<Data>,
     nsec: RecordSet,
     variants: Vec<Variant>,
 }
 
-/// Signs a zone; `answers` tells what its steered names may be answered with.
-pub(super) fn sign(
-    zone: &mut Zone,
-    order: &Order<'_>,
-    answers: impl Fn(&Name, &Zone, &Node) -> Answers,
-) -> Result<Signed, KeyError> {
+/// What comes of a name.
+enum Done {
+    Kept(Arc<Node>),
+    Put(Put),
+}
+
+/// Signs a zone.
+pub(super) fn sign(zone: &mut Zone, order: &Order<'_>) -> Result<Signed, KeyError> {
     zone.take_in_what_lies_over();
     put_keys(zone, order);
-    let stands = stands(zone, answers);
+    let stands = stands(zone, order.answers);
     let apex = zone.apex().clone();
     let mut signer = RrsetSigner::new(&apex, order.keys, order.validity, order.now);
-    let mut puts = Vec::with_capacity(stands.len());
+    let denial_ttl = zone.denial().ttl().as_secs();
+    let mut all = Vec::with_capacity(stands.len());
     for (at, stand) in stands.iter().enumerate() {
         let next = &stands.get(at + 1).unwrap_or(&stands[0]).name;
+        if let Some((node, due)) = kept(order, &apex, stand, next, denial_ttl) {
+            signer.due = signer.due.min(due);
+            all.push((&stand.name, Done::Kept(node)));
+            continue;
+        }
         let Some(node) = zone.node(&stand.name) else { continue };
         let was = order.was.and_then(|was| was.node(&stand.name));
         let work = Work { stand, node, was, steered_ttl: order.steered_ttl };
-        puts.push(work.done(next, zone.denial().ttl().as_secs(), &mut signer)?);
+        all.push((&stand.name, Done::Put(work.done(next, denial_ttl, &mut signer)?)));
     }
     keep_serial(zone, order, signer.made);
     let soa = sign_soa(zone, order, &mut signer)?;
-    for put in puts {
-        let is_apex = put.name == apex;
-        let Some(node) = zone.node_mut(&put.name) else { continue };
-        let own = if is_apex { &soa[..] } else { &[] };
-        let data: Vec<Data> = put.signatures.into_iter().chain(own.iter().cloned()).collect();
-        node.put(RecordSet { rtype: Rtype::RRSIG, ttl: put.nsec.ttl, data });
-        node.put(put.nsec);
-        node.variants = put.variants.into();
+    for (name, done) in all {
+        match done {
+            Done::Kept(node) => zone.share_node(name, node),
+            Done::Put(put) => {
+                let Some(node) = zone.node_mut(name) else { continue };
+                let own = if *name == apex { &soa[..] } else { &[] };
+                put.at(node, own);
+            }
+        }
     }
     zone.seal(Chain::Nsec(stands.into_iter().map(|stand| stand.name).collect()));
     Ok(Signed { made: signer.made, due: signer.due })
+}
+
+impl Put {
+    /// Puts it at a node, with these signatures beside its own.
+    fn at(self, node: &mut Node, beside: &[Data]) {
+        let data: Vec<Data> = self.signatures.into_iter().chain(beside.iter().cloned()).collect();
+        node.put(RecordSet { rtype: Rtype::RRSIG, ttl: self.nsec.ttl, data });
+        node.put(self.nsec);
+        node.variants = self.variants.into();
+    }
+}
+
+/// The node as it was signed before, if nothing that is signed there is another, and when its
+/// signatures are due at the earliest. Never that of the zone itself, which has keys and a serial.
+fn kept(
+    order: &Order<'_>,
+    apex: &Name,
+    stand: &Stand<'_>,
+    next: &Name,
+    denial_ttl: u32,
+) -> Option<(Arc<Node>, Timestamp)> {
+    let (was, kept) = (order.was?, order.kept.as_ref()?);
+    let node = was.shared_node(&stand.name).filter(|_| stand.name != *apex)?;
+    let nsec = node.set(Rtype::NSEC).filter(|set| set.ttl == denial_ttl)?;
+    let is_next = matches!(&nsec.data[..], [Data::Nsec(nsec)] if nsec.next_name() == next);
+    (is_next && (kept.is_same)(&stand.name)).then(|| (Arc::clone(node), kept.due))
 }
 
 /// The longest that a cache may keep anything of a zone.
@@ -121,9 +167,9 @@ fn put_keys(zone: &mut Zone, order: &Order<'_>) {
 
 /// The names that have signed records, in their order: not those below a cut or a DNAME, and none
 /// without records.
-fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<Stand> {
+fn stands<'o>(zone: &Zone, answers: &'o ByName<Answers>) -> Vec<Stand<'o>> {
     let mut nodes: Vec<(&Name, &Node)> = zone.nodes().collect();
-    nodes.sort_unstable_by_key(|(name, _)| *name);
+    nodes.sort_by_cached_key(|(name, _)| order_of(name));
     let mut stands = Vec::with_capacity(nodes.len());
     let mut end: Option<&Name> = None;
     for (name, node) in nodes {
@@ -135,11 +181,26 @@ fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<
             end = Some(name);
         }
         if !node.is_empty() {
-            let answers = answers(name, zone, node);
-            stands.push(Stand { name: name.clone(), is_cut, answers });
+            stands.push(Stand { name: name.clone(), is_cut, answers: answers.get(name) });
         }
     }
     stands
+}
+
+/// Octets in whose order names stand (RFC 4034 §6.1): labels from the right, each behind a zero. The
+/// names themselves are slow to compare.
+fn order_of(name: &Name) -> Vec<u8> {
+    let mut order = Vec::with_capacity(name.len() + 2);
+    for label in name.iter_labels().rev() {
+        for octet in label.as_slice().to_ascii_lowercase() {
+            match octet {
+                0 | 1 => order.extend([1, octet]),
+                _ => order.push(octet),
+            }
+        }
+        order.push(0);
+    }
+    order
 }
 
 /// A zone that says what it said before says so under the serial that it had: with thousands of
@@ -147,13 +208,7 @@ fn stands(zone: &Zone, answers: impl Fn(&Name, &Zone, &Node) -> Answers) -> Vec<
 fn keep_serial(zone: &mut Zone, order: &Order<'_>, made: usize) {
     let Some(was) = order.was.filter(|_| order.is_ours && made == 0) else { return };
     let set = was.node(was.apex()).and_then(|node| node.set(Rtype::SOA));
-    let (held, new) = (was.soa(), zone.soa());
-    let is_same = held.mname() == new.mname()
-        && held.rname() == new.rname()
-        && held.refresh() == new.refresh()
-        && held.retry() == new.retry()
-        && held.expire() == new.expire()
-        && held.minimum() == new.minimum();
+    let is_same = is_same_but_for_serial(was.soa(), zone.soa());
     if let Some(set) = set.filter(|_| is_same) {
         zone.put_soa(set.clone());
     }
@@ -180,7 +235,7 @@ fn held(was: Option<&Node>, set: &RecordSet) -> Vec<Data> {
 
 /// What there is to do at one name.
 struct Work<'w> {
-    stand: &'w Stand,
+    stand: &'w Stand<'w>,
     node: &'w Node,
     was: Option<&'w Node>,
     steered_ttl: u32,
@@ -212,7 +267,7 @@ impl Work<'_> {
         let before = held(self.was, &nsec);
         signatures.extend(signer.sign(name, Rtype::NSEC, denial_ttl, &nsec.data, &before)?);
         let variants = self.variants(next, &types, denial_ttl, signer)?;
-        Ok(Put { name: name.clone(), signatures, nsec, variants })
+        Ok(Put { signatures, nsec, variants })
     }
 
     /// The sets that are answered as they stand in the zone.
@@ -221,12 +276,17 @@ impl Work<'_> {
         self.node.sets().filter(move |set| !is_steered_name || !is_steered(set.rtype))
     }
 
+    /// The sets that steering may answer with.
+    fn steered_sets(&self) -> &[(Rtype, Vec<Data>)] {
+        self.stand.answers.map(|answers| &answers.sets[..]).unwrap_or_default()
+    }
+
     /// The types that the name has, whatever is answered.
     fn types(&self) -> Vec<Rtype> {
         let is_shown =
             |rtype: &Rtype| !self.stand.is_cut || matches!(*rtype, Rtype::NS | Rtype::DS);
         let own = self.own_sets().map(|set| set.rtype).filter(is_shown);
-        own.chain(self.stand.answers.sets.iter().map(|(rtype, _)| *rtype)).collect()
+        own.chain(self.steered_sets().iter().map(|(rtype, _)| *rtype)).collect()
     }
 
     /// What steering may answer, and the denials of a type that only some of these answers have.
@@ -237,7 +297,7 @@ impl Work<'_> {
         denial_ttl: u32,
         signer: &mut RrsetSigner<'_>,
     ) -> Result<Vec<Variant>, KeyError> {
-        let sets = &self.stand.answers.sets;
+        let sets = self.steered_sets();
         let mut variants: Vec<Variant> = Vec::with_capacity(sets.len());
         for (rtype, data) in sets {
             if !variants.iter().any(|made| made.is(*rtype, data)) {
@@ -245,8 +305,8 @@ impl Work<'_> {
                 variants.push(made);
             }
         }
-        let lacking = &self.stand.answers.lacking;
-        for denied in lacking.iter().filter(|rtype| types.contains(rtype)) {
+        let lacking = self.stand.answers.iter().flat_map(|answers| &answers.lacking);
+        for denied in lacking.filter(|rtype| types.contains(rtype)) {
             let others = types.iter().copied().filter(|rtype| rtype != denied);
             let data = [nsec_data(next, others)];
             let made = self.variant(variants.len(), Rtype::NSEC, denial_ttl, &data, signer)?;
@@ -280,4 +340,30 @@ fn nsec_data(next: &Name, types: impl Iterator<Item = Rtype>) -> Data {
         bitmap.add(rtype).expect("a buffer that grows has room");
     }
     Data::Nsec(Nsec::new(next.clone(), bitmap.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn octets_are_in_the_order_of_names(
+            names in prop::collection::vec(prop::collection::vec(
+                prop::collection::vec(prop::sample::select(&b"\x00\x01\x02-aAbz\xff"[..]), 1..4), 0..4,
+            ), 2..20),
+        ) {
+            let name = |labels: &Vec<Vec<u8>>| {
+                let label = |label: &Vec<u8>| [&[u8::try_from(label.len()).unwrap()], &label[..]].concat();
+                let octets: Vec<u8> = labels.iter().flat_map(label).chain([0]).collect();
+                Name::from_octets(octets.into()).unwrap()
+            };
+            let names: Vec<Name> = names.iter().map(name).collect();
+            for (one, other) in names.iter().flat_map(|one| names.iter().map(move |other| (one, other))) {
+                prop_assert_eq!(order_of(one).cmp(&order_of(other)), one.cmp(other));
+            }
+        }
+    }
 }

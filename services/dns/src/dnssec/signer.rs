@@ -1,25 +1,24 @@
 //! Signs the zones of each new table, and knows when there has to be one.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use headroom_steer::Plan;
 use headroom_units::Timestamp;
 
 use super::{
     DnssecConfig, KeyError, KeyFolder, SignerMetrics, ZoneKey,
     folder::Seen,
     roll,
-    sign_zone::{self, Order},
+    sign_zone::{self, Kept, Order},
     variants::{Answers, Steered, Variants},
 };
 use crate::{
     NameTable, Zone, limits,
     message::{ExtendedErrorCode, Name},
-    names::name_of,
+    names::{ByName, name_of},
 };
 
 /// The keys, and the zones as they were signed last.
@@ -28,11 +27,11 @@ pub(crate) struct Signer {
     config: Option<DnssecConfig>,
     /// The zones that are listed.
     listed: Option<HashSet<Name>>,
-    keys: HashMap<Name, Vec<Arc<ZoneKey>>>,
+    keys: ByName<Vec<Arc<ZoneKey>>>,
     /// The files that the keys came from.
     seen: Vec<Seen>,
     is_unreadable: bool,
-    signed: HashMap<Name, SignedZone>,
+    signed: ByName<Arc<SignedZone>>,
     /// When a table was signed last.
     signed_at: Timestamp,
     /// What was logged, so that each plan does not log it again.
@@ -43,11 +42,68 @@ pub(crate) struct Signer {
 /// A zone as it was signed.
 #[derive(Debug)]
 struct SignedZone {
+    from: SignedFrom,
     zone: Arc<Zone>,
     state: Vec<KeyState>,
     ttl_max: Duration,
     /// When the first signature has to be renewed.
     due: Timestamp,
+}
+
+/// What a zone was signed from, but for the time.
+#[derive(Debug)]
+struct SignedFrom {
+    zone: Arc<Zone>,
+    /// Whether it has a serial of ours, which need not rise while nothing has changed.
+    is_ours: bool,
+    keys: Vec<Arc<ZoneKey>>,
+    answers: ByName<Answers>,
+    steered_ttl: u32,
+}
+
+impl SignedFrom {
+    /// Whether what was signed from this is what would be signed from the other.
+    fn is_same(&self, other: &Self) -> bool {
+        let has_same_serial = self.zone.soa().serial() == other.zone.soa().serial();
+        self.is_ours == other.is_ours
+            && (self.is_ours || has_same_serial)
+            && self.is_signed_alike(other)
+            && self.answers == other.answers
+            && self.zone.is_same_but_for_serial(&other.zone)
+    }
+
+    /// The same at one name alone, where zones are signed alike.
+    fn is_same_at(&self, other: &Self, name: &Name) -> bool {
+        let nodes = self.zone.node(name).zip(other.zone.node(name));
+        nodes.is_some_and(|(one, other)| one.is_same_but_for_serial(other))
+            && self.answers.get(name) == other.answers.get(name)
+    }
+
+    /// How to sign it; `was` is the same zone as it was signed before.
+    fn order<'o>(
+        &'o self,
+        was: Option<&'o SignedZone>,
+        validity: Duration,
+        now: Timestamp,
+    ) -> Order<'o> {
+        Order {
+            keys: &self.keys,
+            validity,
+            now,
+            was: was.map(|was| &*was.zone),
+            kept: None,
+            is_ours: self.is_ours,
+            steered_ttl: self.steered_ttl,
+            answers: &self.answers,
+        }
+    }
+
+    /// Whether records that are the same have the same signatures.
+    fn is_signed_alike(&self, other: &Self) -> bool {
+        let keys =
+            |from: &'_ Self| from.keys.iter().map(|key| key.dnskey().clone()).collect::<Vec<_>>();
+        self.steered_ttl == other.steered_ttl && keys(self) == keys(other)
+    }
 }
 
 /// A key in its zone: its tag, whether the parent is asked for it, or asked to have none.
@@ -69,10 +125,10 @@ impl Signer {
         Self {
             config,
             listed,
-            keys: HashMap::new(),
+            keys: ByName::default(),
             seen: Vec::new(),
             is_unreadable: false,
-            signed: HashMap::new(),
+            signed: ByName::default(),
             signed_at: Timestamp::EPOCH,
             told: Told::default(),
             metrics,
@@ -105,6 +161,30 @@ impl Signer {
     #[cfg(test)]
     pub(crate) fn count_unsigned(&self) -> usize {
         self.told.unsigned.len()
+    }
+
+    /// Each zone as it is signed, and as it comes out if all of it is signed once more with the
+    /// signatures that it has; and how many it had to make then.
+    #[cfg(test)]
+    pub(crate) fn once_more(
+        &self,
+        table: &NameTable,
+        steered: Steered<'_>,
+        now: Timestamp,
+    ) -> Vec<(Arc<Zone>, Zone, usize)> {
+        let variants = Variants::new(steered, table);
+        let validity = self.config.as_ref().unwrap().validity;
+        let once_more = |(apex, held): (&Name, &Arc<SignedZone>)| {
+            let zone = table.zones().get(apex).cloned().or_else(|| table.host_zone(apex)).unwrap();
+            let keys = roll::in_use(&self.keys[apex], now, held.ttl_max);
+            let (is_ours, steered_ttl) = (held.from.is_ours, variants.ttl());
+            let answers = variants.of_all(&zone);
+            let mut new = Zone::clone(&zone);
+            let from = SignedFrom { zone, is_ours, keys, answers, steered_ttl };
+            let done = sign_zone::sign(&mut new, &from.order(Some(held), validity, now)).unwrap();
+            (Arc::clone(&held.zone), new, done.made)
+        };
+        self.signed.iter().map(once_more).collect()
     }
 
     /// The zones that could not be signed.
@@ -142,7 +222,7 @@ impl Signer {
         for (path, error) in &held.faults {
             tracing::error!(path = %path.display(), %error, "a key cannot be used");
         }
-        let mut keys: HashMap<Name, Vec<Arc<ZoneKey>>> = HashMap::new();
+        let mut keys: ByName<Vec<Arc<ZoneKey>>> = ByName::default();
         for key in held.keys.into_values().flatten() {
             keys.entry(key.zone().clone()).or_default().push(Arc::new(key));
         }
@@ -197,12 +277,12 @@ impl Signer {
         now: Timestamp,
     ) {
         let unsigned = table.clone();
-        let plan = steered.map(|steered| steered.plan);
+        let network = steered.map(|steered| name_of(&steered.plan.zone));
         let variants = steered.map(|steered| Variants::new(steered, &unsigned));
         let mut told = Told { left_out: unsigned.left_out().clone(), ..Told::default() };
-        let mut signed = HashMap::new();
+        let mut signed = ByName::with_capacity_and_hasher(self.signed.len(), Default::default());
         for zone in self.wanted(&unsigned) {
-            match self.sign_zone(&zone, plan, variants.as_ref(), &mut told, now) {
+            match self.sign_zone(&zone, network.as_ref(), variants.as_ref(), &mut told, now) {
                 Ok(Some(done)) => {
                     table.put(Arc::clone(&done.zone));
                     signed.insert(zone.apex().clone(), done);
@@ -240,22 +320,24 @@ impl Signer {
         }
     }
 
-    /// The zone with its signatures; none if its owner has signed it.
+    /// The zone with its signatures; none if its owner has signed it. If it was signed from the same
+    /// before, that is it.
     fn sign_zone(
         &self,
         zone: &Arc<Zone>,
-        plan: Option<&Plan>,
+        network: Option<&Name>,
         variants: Option<&Variants<'_>>,
         told: &mut Told,
         now: Timestamp,
-    ) -> Result<Option<SignedZone>, KeyError> {
+    ) -> Result<Option<Arc<SignedZone>>, KeyError> {
         let (Some(config), apex) = (&self.config, zone.apex()) else { return Ok(None) };
         if zone.is_signed_elsewhere() {
             let why = "its owner has signed it; it is served as it came".to_owned();
             told.failed.insert((apex.clone(), why));
             return Ok(None);
         }
-        if variants.is_some_and(|variants| variants.is_alias_at_apex(zone)) {
+        let answers = variants.map(|variants| variants.of_all(zone)).unwrap_or_default();
+        if answers.get(apex).is_some_and(|answers| answers.is_alias) {
             let why = "it is a host that is answered by CNAME, as no zone held here has the name its \
                 remainder goes to: caches would not find its keys beside it";
             told.failed.insert((apex.clone(), why.to_owned()));
@@ -268,27 +350,24 @@ impl Signer {
         if keys.is_empty() {
             return Err(roll::RollError::NoKey { zone: apex.to_string() }.into());
         }
-        let order = Order {
-            keys: &keys,
-            validity: config.validity,
-            now,
-            was: self.signed.get(apex).map(|held| &*held.zone),
-            is_ours: zone.is_assumed() || plan.is_some_and(|plan| name_of(&plan.zone) == *apex),
-            steered_ttl,
-        };
-        let unsigned = std::cell::RefCell::new(Vec::new());
+        let unknown = answers.iter().filter_map(|(name, of)| Some((name.clone(), of.unknown?)));
+        told.unsigned.extend(unknown);
+        let is_ours = zone.is_assumed() || network == Some(apex);
+        let from = SignedFrom { zone: Arc::clone(zone), is_ours, keys, answers, steered_ttl };
+        let (state, was) = (states(&from.keys, now), self.signed.get(apex));
+        let was = was.map(|was| &**was);
+        let held = was.filter(|was| was.due > now && was.from.is_signed_alike(&from));
+        if held.is_some_and(|held| held.state == state && held.from.is_same(&from)) {
+            return Ok(self.signed.get(apex).cloned());
+        }
+        let is_same = |name: &Name| held.is_some_and(|held| held.from.is_same_at(&from, name));
+        let kept = held.map(|held| Kept { is_same: &is_same, due: held.due });
+        let order = Order { kept, ..from.order(was, config.validity, now) };
         let mut new = Zone::clone(zone);
-        let done = sign_zone::sign(&mut new, &order, |name, zone, node| {
-            let known = node.site.as_ref().zip(variants);
-            let answers = known.map(|(site, variants)| variants.of(name, zone, node, site));
-            let answers: Answers = answers.unwrap_or_default();
-            unsigned.borrow_mut().extend(answers.unknown.map(|why| (name.clone(), why)));
-            answers
-        })?;
-        told.unsigned.extend(unsigned.into_inner());
+        let done = sign_zone::sign(&mut new, &order)?;
         self.metrics.made.inc_by(u64::try_from(done.made).unwrap_or(u64::MAX));
-        let state = states(&keys, now);
-        Ok(Some(SignedZone { zone: Arc::new(new), state, ttl_max, due: done.due }))
+        let signed = SignedZone { from, zone: Arc::new(new), state, ttl_max, due: done.due };
+        Ok(Some(Arc::new(signed)))
     }
 
     /// Logs what is new of what is wrong, and counts.

@@ -2,7 +2,9 @@
 
 mod at_once;
 mod checker;
+mod kept;
 mod keys;
+mod scale;
 mod steered;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -13,7 +13,7 @@ use crate::{
     forward::Forwarder,
     limits, lookup,
     message::{Data, Name},
-    names::{address_record, name_of},
+    names::{ByName, address_record, name_of},
     zone::Node,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 const ADDRESSES: [Rtype; 2] = [Rtype::A, Rtype::AAAA];
 
 /// What one steered name may be answered with.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Answers {
     /// Whether it is a CNAME, and so for every type.
     pub(super) is_alias: bool,
@@ -89,14 +89,16 @@ impl<'p> Variants<'p> {
         u32::try_from(self.from.plan.ttl.as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a zone is answered by CNAME at its own name.
-    pub(super) fn is_alias_at_apex(&self, zone: &Zone) -> bool {
-        let site = zone.node(zone.apex()).and_then(|node| Some((node, node.site.as_ref()?)));
-        site.is_some_and(|(node, id)| self.of(zone.apex(), zone, node, id).is_alias)
+    /// Those of all steered names of a zone.
+    pub(super) fn of_all(&self, zone: &Zone) -> ByName<Answers> {
+        let of = |(name, node): (&Name, &Node)| {
+            Some((name.clone(), self.of(name, zone, node, node.site.as_ref()?)))
+        };
+        zone.nodes().filter_map(of).collect()
     }
 
     /// Those of a name with the records of `node` that `id` decides.
-    pub(super) fn of(&self, name: &Name, zone: &Zone, node: &Node, id: &SiteId) -> Answers {
+    fn of(&self, name: &Name, zone: &Zone, node: &Node, id: &SiteId) -> Answers {
         let Steered { plan, forwarder, .. } = self.from;
         let Some(site) = plan.sites.get(id) else { return Answers::default() };
         let is_alias = lookup::is_alias(self.table, forwarder, name, zone, node, site);

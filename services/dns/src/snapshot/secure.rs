@@ -58,12 +58,12 @@ impl Maker<'_> {
         by_name: Option<bool>,
     ) -> Option<Box<SecureAnswers>> {
         let (is_signed, is_alias) = (zone.chain().is_some(), node.set(Rtype::CNAME).is_some());
-        if !(is_signed || is_alias && self.is_any_signed) {
+        if !(is_signed || is_alias && self.0.is_any_signed) {
             return None;
         }
         let template = |rtype: Rtype| {
             let question = question(name, rtype);
-            let reply = lookup::look_up_unsteered(self.table, &question, true)?;
+            let reply = lookup::look_up_unsteered(&self.0.source.table, &question, true)?;
             Template::of_reply(&question, &reply, limits::UDP_ANSWER_MAX)
         };
         let denial = |rtype: Rtype| {
@@ -86,7 +86,7 @@ impl Maker<'_> {
         };
         let denials =
             [Rtype::A, Rtype::AAAA].map(|rtype| Some(rtype).filter(may_lack).and_then(denial));
-        let signatures = is_signed.then(|| self.steered.signatures(&node.variants));
+        let signatures = is_signed.then(|| self.0.steered.signatures(&node.variants));
         Some(Box::new(SecureAnswers { by_type: by_type.collect(), other, denials, signatures }))
     }
 }

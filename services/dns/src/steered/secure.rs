@@ -2,7 +2,10 @@
 //! their signatures, and what is behind an alias. The signatures are of one name alone; all else is
 //! the same for all names of a site. Pure.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use domain::base::{Rtype, iana::Class, rdata::ComposeRecordData as _};
 use foldhash::quality::RandomState;
@@ -13,9 +16,9 @@ use crate::{
     message::{Data, Name, Record, Reply},
 };
 
-/// Numbers for the sets of records that steered names may give.
+/// Numbers for the sets of records that steered names may give; one is given when a set is first met.
 #[derive(Debug, Default)]
-pub(crate) struct SetNumbers(HashMap<Box<[u8]>, u32, RandomState>);
+pub(crate) struct SetNumbers(Mutex<HashMap<Box<[u8]>, u32, RandomState>>);
 
 /// An answer without the signatures that its name has for it.
 #[derive(Debug, Clone)]
@@ -44,13 +47,11 @@ const TTL_AT: usize = 6;
 const LENGTH_AT: usize = 10;
 
 impl SetNumbers {
-    fn number(&mut self, rtype: Rtype, data: &[&Data]) -> Option<u32> {
-        let next = u32::try_from(self.0.len()).ok()?;
-        Some(*self.0.entry(octets_of(rtype, data.iter().copied())?).or_insert(next))
-    }
-
-    fn find(&self, variant: &Variant) -> Option<u32> {
-        self.0.get(&octets_of(variant.rtype, variant.data.iter())?).copied()
+    fn number<'d>(&self, rtype: Rtype, data: impl Iterator<Item = &'d Data>) -> Option<u32> {
+        let octets = octets_of(rtype, data)?;
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(numbers.len()).ok()?;
+        Some(*numbers.entry(octets).or_insert(next))
     }
 }
 
@@ -65,7 +66,7 @@ fn octets_of<'d>(rtype: Rtype, data: impl Iterator<Item = &'d Data>) -> Option<B
 
 impl Secure {
     /// `reply`, which has signatures, as it is said to any name that is asked about.
-    pub(super) fn of(question: &Name, reply: &Reply, numbers: &mut SetNumbers) -> Option<Self> {
+    pub(super) fn of(question: &Name, reply: &Reply, numbers: &SetNumbers) -> Option<Self> {
         let rtype = reply.answer.first()?.rtype();
         let is_own = |record: &&Record| record.owner() == question && record.rtype() == rtype;
         let own: Vec<&Record> = reply.answer.iter().take_while(is_own).collect();
@@ -73,10 +74,9 @@ impl Secure {
             |record: &&Record| record.owner() == question && record.rtype() == Rtype::RRSIG;
         let behind = reply.answer[own.len()..].iter().skip_while(is_signature);
         let behind: Vec<&Record> = behind.collect();
-        let data: Vec<&Data> = own.iter().map(|record| record.data()).collect();
         let count = |length: usize| u16::try_from(length).ok();
         Some(Self {
-            set: numbers.number(rtype, &data)?,
+            set: numbers.number(rtype, own.iter().map(|record| record.data()))?,
             counts: [count(own.len() + behind.len())?, count(reply.authority.len())?],
             own: records(question, &own, &[])?,
             behind: records(question, &behind, &reply.authority)?,
@@ -124,10 +124,12 @@ fn records(question: &Name, answer: &[&Record], authority: &[Record]) -> Option<
 }
 
 impl Signatures {
-    /// Those of the variants whose sets have numbers.
+    /// Those of the variants that are given, and do not deny.
     pub(crate) fn of(variants: &[Variant], numbers: &SetNumbers) -> Self {
-        let signed = |variant: &Variant| Some((numbers.find(variant)?, Signed::of(variant)?));
-        let mut all: Vec<(u32, Signed)> = variants.iter().filter_map(signed).collect();
+        let given = variants.iter().filter(|variant| variant.rtype != Rtype::NSEC);
+        let number = |variant: &Variant| numbers.number(variant.rtype, variant.data.iter());
+        let signed = |variant: &Variant| Some((number(variant)?, Signed::of(variant)?));
+        let mut all: Vec<(u32, Signed)> = given.filter_map(signed).collect();
         all.sort_unstable_by_key(|(set, _)| *set);
         Self(all.into())
     }

@@ -13,6 +13,7 @@ use crate::{
     decisions::Decisions,
     limits,
     snapshot::{Answered, Snapshot},
+    steered::Source,
 };
 
 /// A, NS, CNAME, SOA, MX, TXT, AAAA, DS, RRSIG, NSEC, DNSKEY, CDS, HTTPS and an unused one.
@@ -79,8 +80,8 @@ fn what_is_the_same_for_all_is_said_in_the_octets_of_the_slow_path() {
 
 /// What a snapshot of `table` answers to names of the table, all of it as the slow path does.
 fn said_in_its_octets(table: NameTable) -> BTreeSet<(String, &'static str, &'static str)> {
-    let snapshot = Snapshot::of(&table, None, None);
-    let names: Vec<String> = table.owners().map(|(_, name)| name.to_string()).collect();
+    let snapshot = Snapshot::of(Source::new(table.clone(), None));
+    let names: Vec<String> = table.owners().map(ToString::to_string).collect();
     let mut slow = responder(table);
     let mut answered = BTreeSet::new();
     for (name, rtype) in names.iter().flat_map(|name| TYPES.map(|rtype| (name, rtype))) {
@@ -123,10 +124,10 @@ fn what_was_decided_is_said_with_its_signatures_in_the_words_of_the_slow_path() 
     for (input, which) in inputs().iter().flat_map(|input| [0, 1, 2].map(|which| (input, which))) {
         let mut signer = signer_of(keys_of(which));
         let (plan, table, _) = steered(input, &zones, &mut signer, BEGIN);
-        let snapshot = Snapshot::of(&table, Some(&plan), None);
+        let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
         let hosts = table.hosts();
         let hosts = hosts.iter().map(|(name, _)| name.to_string());
-        let names = table.owners().map(|(_, name)| name.to_string());
+        let names = table.owners().map(ToString::to_string);
         let names: Vec<String> = names.chain(hosts).collect();
         let mut slow = steering_responder(&plan, table);
         for (now, client) in [at(1), at(110), at(150)]
@@ -175,7 +176,8 @@ fn nothing_is_allocated_for_an_answer_with_signatures() {
     let zones = [testing::STATIC_ZONE, testing::OVER_ZONE].map(parse);
     let mut signer = signer_of(keys_of(0));
     let (plan, table, _) = steered(&inputs()[1], &zones, &mut signer, BEGIN);
-    let (snapshot, mut decisions) = (Snapshot::of(&table, Some(&plan), None), Decisions::new());
+    let (snapshot, mut decisions) =
+        (Snapshot::of(Source::new(table.clone(), Some(&plan))), Decisions::new());
     let mut slow = steering_responder(&plan, table);
     let mut answer = Vec::with_capacity(limits::UDP_ANSWER_MAX.into());
     for line in ["10.0.1.7 www.over.example A do", "10.0.1.7 origin.static.example A do"] {

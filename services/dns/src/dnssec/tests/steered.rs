@@ -6,7 +6,9 @@ use headroom_steer::{AssignAlgorithm, Assignment, Plan, PlanInput, Remainder, Si
 use headroom_units::{Generation, SiteId};
 
 use super::*;
-use crate::{assigned::Provided, decisions::Decisions, dnssec::Steered, snapshot::Snapshot};
+use crate::{
+    assigned::Provided, decisions::Decisions, dnssec::Steered, snapshot::Snapshot, steered::Source,
+};
 
 /// The plan of `input`, and the tables of it with and without signatures.
 pub(super) fn steered(
@@ -82,7 +84,7 @@ fn whatever_steering_answers_is_signed() {
         let (plan, table, plain) = steered(&input, &zones, &mut signer, 0);
         let hosts = table.hosts();
         let hosts = hosts.iter().map(|(name, _)| name.to_string());
-        let owners = table.owners().map(|(_, name)| name.to_string());
+        let owners = table.owners().map(ToString::to_string);
         let names: BTreeSet<String> = owners.chain(hosts).collect();
         let mut secure = steering_responder(&plan, table);
         let mut plain = steering_responder(&plan, plain);
@@ -278,7 +280,7 @@ fn a_delegated_host_is_signed_among_others_that_are_not() {
     let (plan, table, plain) = steered(&input, &testing::zones(), &mut signer, BEGIN);
     assert_eq!(table.zones().len(), plain.zones().len() + 1);
     let mut secure = steering_responder(&plan, table.clone());
-    let snapshot = Snapshot::of(&table, Some(&plan), None);
+    let snapshot = Snapshot::of(Source::new(table.clone(), Some(&plan)));
     let hosts = table.hosts();
     for (host, asked) in hosts.iter().flat_map(|(host, _)| {
         ["A", "SOA", "NS", "MX"].map(|rtype| (host.to_string(), format!("{host} {rtype}")))
