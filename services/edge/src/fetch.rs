@@ -25,14 +25,14 @@ use http::{
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use self::filling::{Driven, Filling, Led, Own, renewed};
+use self::filling::{Driven, Filling, Led, renewed};
 use crate::{
     body::{EdgeBody, Source, Tally},
     content::RequestBody,
     fill::{Answer, FilledHead, Joined, Lead, Reader},
     metrics::Outcome,
     object::{StoredObject, TAG_FIELDS},
-    origin::FetchError,
+    origin::{FetchError, OriginResponse},
     proxy::{Reply, Visit, Worker, forwarded_because, key_of},
     respond::{self, Refusal},
     table::ServedSite,
@@ -68,7 +68,7 @@ impl Worker {
     fn passed_on(
         self: &Arc<Self>,
         visit: &Visit,
-        response: Own,
+        response: OriginResponse,
         why: &'static str,
     ) -> Response<EdgeBody> {
         let (mut parts, mut body) = response.into_parts();
@@ -95,7 +95,7 @@ impl Worker {
     }
 
     /// RFC 9111 §4.3.5: a response to HEAD tells whether what is stored for GET is still that.
-    fn learn_from_head(&self, visit: &Visit, parts: &request::Parts, response: &Own) {
+    fn learn_from_head(&self, visit: &Visit, parts: &request::Parts, response: &OriginResponse) {
         let key = key_of(visit, &parts.uri);
         let Some(variants) = self.shared.cache.get(&key) else { return };
         let Some(object) = variants.select(&parts.headers) else { return };
@@ -338,13 +338,13 @@ impl Worker {
         Tally::new(Arc::clone(self), Arc::clone(&visit.site), visit.account())
     }
 
-    async fn fetch(&self, site: &ServedSite, head: &UpstreamHead) -> Result<Own, FetchError> {
+    async fn fetch(&self, site: &ServedSite, head: &UpstreamHead) -> Result<OriginResponse, FetchError> {
         let fetched = self.origins.fetch(site, head).instrument(tracing::trace_span!("fetch"));
         self.told(site, fetched.await)
     }
 
     /// Counts how an origin answered.
-    fn told(&self, site: &ServedSite, answer: Result<Own, FetchError>) -> Result<Own, FetchError> {
+    fn told(&self, site: &ServedSite, answer: Result<OriginResponse, FetchError>) -> Result<OriginResponse, FetchError> {
         let metrics = &self.shared.metrics;
         match &answer {
             Ok(response) if response.status().is_informational() => {

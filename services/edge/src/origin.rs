@@ -63,6 +63,9 @@ use crate::{
 /// What is sent to an origin as a body.
 type UpstreamBody = Either<Empty<Bytes>, TimedBody>;
 
+/// An origin's response. In a box, as it goes through many hands: each would copy it.
+pub(crate) type OriginResponse = Box<Response<TimedBody>>;
+
 /// Why there is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -111,7 +114,7 @@ impl Origins {
         &self,
         site: &ServedSite,
         head: &UpstreamHead,
-    ) -> impl Future<Output = Result<Response<TimedBody>, FetchError>> + Send {
+    ) -> impl Future<Output = Result<OriginResponse, FetchError>> + Send {
         self.ask_in_order(site, Message::Head(head))
     }
 
@@ -121,7 +124,7 @@ impl Origins {
         site: &ServedSite,
         head: &UpstreamHead,
         body: RequestBody,
-    ) -> Result<Response<TimedBody>, FetchError> {
+    ) -> Result<OriginResponse, FetchError> {
         let (progress, progressed) = watch::channel(());
         let body = TimedBody::of_request(body, limits::UPLOAD_SILENCE_MAX, progress);
         let request = Message::WithBody(Box::new(request(head, Either::Right(body))));
@@ -150,7 +153,7 @@ impl Origins {
         &self,
         site: &ServedSite,
         message: Message<'_>,
-    ) -> Result<Response<TimedBody>, FetchError> {
+    ) -> Result<OriginResponse, FetchError> {
         let mut now = Instant::now();
         let slots = self.pool.slots(&site.id, &site.origins, now);
         let order = self.order(&slots, now);
@@ -213,7 +216,7 @@ impl Origins {
         slot: &Arc<Slot>,
         mut message: Message<'h>,
         kept: Option<Instant>,
-    ) -> Result<Response<TimedBody>, Failure<'h>> {
+    ) -> Result<OriginResponse, Failure<'h>> {
         while let Some(way) = kept.and_then(|now| slot.take(message.has_body(), now)) {
             match self.send(slot, way, message).await {
                 Err(Failure { unsent: Some(unsent), .. }) => message = unsent,
@@ -314,7 +317,7 @@ impl Origins {
         slot: &Arc<Slot>,
         way: Way,
         message: Message<'h>,
-    ) -> impl Future<Output = Result<Response<TimedBody>, Failure<'h>>> + Send {
+    ) -> impl Future<Output = Result<OriginResponse, Failure<'h>>> + Send {
         match (way, message) {
             (Way::Http1(connection), Message::Head(head)) => {
                 EitherFuture::Left(self.send_head(slot, connection, head))
@@ -329,7 +332,7 @@ impl Origins {
         slot: &Arc<Slot>,
         way: Way,
         message: Message<'h>,
-    ) -> Result<Response<TimedBody>, Failure<'h>> {
+    ) -> Result<OriginResponse, Failure<'h>> {
         // A body is sent at the visitor's pace, and has a time of its own.
         let head_max = (!message.has_body()).then_some(self.response_max);
         let mut sender = match way {
@@ -358,11 +361,9 @@ impl Origins {
         slot: &Arc<Slot>,
         connection: Box<Connection>,
         head: &'h UpstreamHead,
-    ) -> Result<Response<TimedBody>, Failure<'h>> {
+    ) -> Result<OriginResponse, Failure<'h>> {
         let lost = match connection.ask(head, slot).await {
-            Ok(response) => {
-                return Ok(response.map(|body| TimedBody::of_http1(body, self.response_max)));
-            }
+            Ok(response) => return Ok(response),
             Err(lost) => lost,
         };
         let (site, origin) = (&slot.site, &slot.origin);
@@ -390,7 +391,7 @@ impl Origins {
         slot: &Slot,
         response: Response<Incoming>,
         stream: Option<Stream>,
-    ) -> Result<Response<TimedBody>, FetchError> {
+    ) -> Result<OriginResponse, FetchError> {
         let headers = response.headers();
         let chunked = headers.contains_key(TRANSFER_ENCODING);
         let two_lengths = chunked && headers.contains_key(CONTENT_LENGTH);
@@ -406,7 +407,8 @@ impl Origins {
             || response.version() == Version::HTTP_2
             || http_body::Body::size_hint(response.body()).exact().is_some();
         let silence_max = self.response_max;
-        Ok(response.map(|body| TimedBody::of_response(body, silence_max, delimited, stream)))
+        let timed = |body| TimedBody::of_response(body, silence_max, delimited, stream);
+        Ok(Box::new(response.map(timed)))
     }
 }
 

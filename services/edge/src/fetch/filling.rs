@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use crate::{
     fill::{Answer, FilledHead, Lead},
     object::{Parts, StoredObject},
-    origin::{FetchError, TimedBody},
+    origin::{FetchError, OriginResponse},
     proxy::Worker,
     store::{Keep, Storing},
     table::ServedSite,
@@ -40,13 +40,10 @@ pub(super) struct Filling {
     pub(super) stamp: u64,
 }
 
-/// A response for one visitor.
-pub(super) type Own = Response<TimedBody>;
-
 /// What a fill has for the visitor who led to it.
 pub(super) enum Led {
     /// A response that is not shared.
-    Unshared(Own),
+    Unshared(OriginResponse),
     /// One that is stored, with the age it came with.
     Stored(Response<Bytes>, Duration),
 }
@@ -107,7 +104,7 @@ impl Filling {
     }
 
     /// What an origin's answer means.
-    fn found(self, answer: Result<(Own, Exchange), FetchError>) -> Found {
+    fn found(self, answer: Result<(OriginResponse, Exchange), FetchError>) -> Found {
         let (response, times) = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -129,7 +126,7 @@ impl Filling {
 
     /// Asks about the stale response if there is one. An answer about another is none: then it is
     /// asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self) -> Result<(Own, Exchange), FetchError> {
+    async fn ask(&self) -> Result<(OriginResponse, Exchange), FetchError> {
         if let Some(stale) = &self.stale {
             let mut head = self.head.clone();
             for (name, value) in &conditional_headers(&stale.policy) {
@@ -145,7 +142,7 @@ impl Filling {
         self.ask_for(&self.head).await
     }
 
-    async fn ask_for(&self, head: &UpstreamHead) -> Result<(Own, Exchange), FetchError> {
+    async fn ask_for(&self, head: &UpstreamHead) -> Result<(OriginResponse, Exchange), FetchError> {
         let requested_at = headroom_clock::now();
         let response = self.worker.fetch(&self.site, head).await?;
         Ok((response, Exchange { requested_at, received_at: headroom_clock::now() }))
@@ -181,7 +178,7 @@ impl Filling {
 
     /// Takes a new response: for all if it may be shared, into the cache if it fits. If it may not
     /// be shared, or is stored at once, it comes back.
-    fn take_over(self, response: Own, times: Exchange) -> Found {
+    fn take_over(self, response: OriginResponse, times: Exchange) -> Found {
         let shared = &self.worker.shared;
         let (request, rules) = (&self.request.headers, self.site.cache_rules());
         let (status, headers) = (response.status(), response.headers());

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{connect::OriginStream, pool::Slot};
+use super::{OriginResponse, TimedBody, connect::OriginStream, pool::Slot};
 use crate::{limits, upstream::UpstreamHead};
 
 /// Why a response is not sound. For the log.
@@ -87,15 +87,16 @@ impl Connection {
         mut self: Box<Self>,
         request: &UpstreamHead,
         home: &Arc<Slot>,
-    ) -> Result<Response<Http1Body>, Lost> {
+    ) -> Result<OriginResponse, Lost> {
         self.send(request).await?;
         let mut reading = Reading::new(request.interim.clone());
         let (head, behind) = poll_fn(|cx| self.poll_head(cx, &mut reading)).await?;
         self.alarm.calm();
         let framing = head.framing(&request.method);
         let home = (Arc::clone(home), head.keep);
+        let silence_max = self.alarm.silence_max;
         let body = Http1Body::begin(self, framing, behind, home).map_err(Lost::Unsound)?;
-        let mut response = Response::new(body);
+        let mut response = Box::new(Response::new(TimedBody::of_http1(body, silence_max)));
         *response.status_mut() = head.status;
         *response.version_mut() = head.version;
         *response.headers_mut() = head.headers;
