@@ -1,13 +1,13 @@
 //! The market's event log, and what calls with an idempotency key were answered.
 //!
-//! Events and the answer of the call that caused them are stored in one transaction: after a crash
-//! either both are there or neither, so a repeated call never acts twice.
+//! Events, their links of the hash chain, and the answer of the call that caused them are stored in
+//! one transaction: after a crash either all are there or none, so a repeated call never acts twice.
 
 use headroom_units::Timestamp;
-use headroom_wire::EventDocument;
+use headroom_wire::{ChainHash, EventDocument};
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
 
-use crate::{Store, StoreError, signed, unsigned};
+use crate::{Store, StoreError, chain, signed, unsigned};
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,27 +58,33 @@ impl Store {
     }
 
     /// Appends events as number `first` and following, together with the answer of the call that
-    /// caused them.
+    /// caused them. Returns the head of the hash chain after them.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if number `first` is taken. On any error nothing is stored.
+    /// [`StoreError::Conflict`] if number `first` is taken, [`StoreError::Corrupt`] if there is no
+    /// event before it. On any error nothing is stored.
     pub async fn append(
         &self,
         first: u64,
         at: Timestamp,
         events: &[EventDocument],
         answered: Option<&Answered>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<ChainHash, StoreError> {
         let failed = "appending to the event log";
         let mut transaction: Transaction<'_, Sqlite> =
             self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::query(failed))?;
+        let mut head = chain::hash_before(&mut transaction, first).await?;
         for (sequence, event) in (first..).zip(events) {
-            insert_event(&mut transaction, sequence, at, event).await?;
+            let body = serde_json::to_string(event).map_err(StoreError::corrupt("event"))?;
+            head = head.follow(sequence, at, &body);
+            insert_event(&mut transaction, sequence, at, &body).await?;
+            chain::insert_hash(&mut transaction, sequence, head).await?;
         }
         if let Some(answered) = answered {
             insert_answered(&mut transaction, at, answered).await?;
         }
-        transaction.commit().await.map_err(StoreError::query(failed))
+        transaction.commit().await.map_err(StoreError::query(failed))?;
+        Ok(head)
     }
 
     /// What a call with this key was answered, if it was.
@@ -108,9 +114,8 @@ async fn insert_event(
     connection: &mut SqliteConnection,
     sequence: u64,
     at: Timestamp,
-    event: &EventDocument,
+    body: &str,
 ) -> Result<(), StoreError> {
-    let body = serde_json::to_string(event).map_err(StoreError::corrupt("event"))?;
     let inserted = sqlx::query("INSERT INTO events (sequence, at_nanos, body) VALUES (?, ?, ?)")
         .bind(signed(sequence))
         .bind(signed(at.nanos()))

@@ -4,6 +4,7 @@
 //! FULL`, because money is kept here: what was answered to a caller is on the disk. This crate
 //! knows rows, not rules; what may be stored is decided above.
 
+mod chain;
 mod error;
 mod events;
 pub mod limits;
@@ -54,7 +55,9 @@ impl Store {
             .await
             .map_err(opened)?;
         migrations::migrator().run(&pool).await.map_err(|error| opened(error.into()))?;
-        Ok(Self { pool })
+        let store = Self { pool };
+        store.chain_older_events().await?;
+        Ok(store)
     }
 
     /// Holds a fact for the life of the database: stores it the first time, and refuses another

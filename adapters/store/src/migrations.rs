@@ -9,10 +9,11 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const STEPS: [(i64, &str, &str); 3] = [
+const STEPS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "purges", include_str!("../migrations/0002_purges.sql")),
     (3, "meter reports", include_str!("../migrations/0003_meter_reports.sql")),
+    (4, "event hashes", include_str!("../migrations/0004_event_hashes.sql")),
 ];
 
 /// What takes a database of any age to the present schema.

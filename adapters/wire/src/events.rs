@@ -3,11 +3,12 @@
 //! A stored event is read for as long as the database lives. A field is never renamed or given
 //! another meaning; new ones have a default.
 
-use headroom_market::{Bid, ClearedSlot, Contract, Delivery, Event, Settlement};
+use headroom_market::{Bid, ClearedSlot, Contract, Delivery, Event, Settlement, Stage};
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, SiteId, Slot, SlotRange, Units,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Text, Time};
 
@@ -63,8 +64,41 @@ pub enum EventDocument {
         /// The difference.
         amount_micro: i64,
     },
+    /// A contract has entered its next stage.
+    StageEntered {
+        /// The contract.
+        contract: Text<ContractId>,
+        /// The stage.
+        stage: StageDocument,
+        /// When that was noticed.
+        at: Time,
+    },
+    /// An interruptible contract ends early.
+    ContractRecalled {
+        /// The contract.
+        contract: Text<ContractId>,
+        /// When its holder was told.
+        at: Time,
+        /// When it ends.
+        ends_at: Time,
+        /// What is available again.
+        released_micro: i64,
+    },
     /// A slot of a contract was settled.
     SlotSettled(SettlementDocument),
+}
+
+/// How far a contract is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the stages are those of `headroom_market::Stage`")]
+pub enum StageDocument {
+    Sold,
+    Primed,
+    Active,
+    Recalled,
+    RampingDown,
+    Settled,
 }
 
 /// A bid as it was placed.
@@ -161,6 +195,15 @@ impl From<&Event> for EventDocument {
             Event::HoldReleased { bid, amount } => {
                 Self::HoldReleased { bid: Text(*bid), amount_micro: amount.micro() }
             }
+            Event::StageEntered { contract, stage, at } => {
+                Self::StageEntered { contract: Text(*contract), stage: (*stage).into(), at: Time(*at) }
+            }
+            Event::ContractRecalled { contract, at, ends_at, released } => Self::ContractRecalled {
+                contract: Text(*contract),
+                at: Time(*at),
+                ends_at: Time(*ends_at),
+                released_micro: released.micro(),
+            },
             Event::SlotSettled { settlement } => Self::SlotSettled(settlement.into()),
         }
     }
@@ -196,10 +239,47 @@ impl TryFrom<EventDocument> for Event {
             EventDocument::HoldReleased { bid, amount_micro } => {
                 Self::HoldReleased { bid: bid.0, amount: Money::from_micro(amount_micro) }
             }
+            EventDocument::StageEntered { contract, stage, at } => {
+                Self::StageEntered { contract: contract.0, stage: stage.into(), at: at.0 }
+            }
+            EventDocument::ContractRecalled { contract, at, ends_at, released_micro } => {
+                Self::ContractRecalled {
+                    contract: contract.0,
+                    at: at.0,
+                    ends_at: ends_at.0,
+                    released: Money::from_micro(released_micro),
+                }
+            }
             EventDocument::SlotSettled(settlement) => {
                 Self::SlotSettled { settlement: settlement.into() }
             }
         })
+    }
+}
+
+impl From<Stage> for StageDocument {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Sold => Self::Sold,
+            Stage::Primed => Self::Primed,
+            Stage::Active => Self::Active,
+            Stage::Recalled => Self::Recalled,
+            Stage::RampingDown => Self::RampingDown,
+            Stage::Settled => Self::Settled,
+        }
+    }
+}
+
+impl From<StageDocument> for Stage {
+    fn from(stage: StageDocument) -> Self {
+        match stage {
+            StageDocument::Sold => Self::Sold,
+            StageDocument::Primed => Self::Primed,
+            StageDocument::Active => Self::Active,
+            StageDocument::Recalled => Self::Recalled,
+            StageDocument::RampingDown => Self::RampingDown,
+            StageDocument::Settled => Self::Settled,
+        }
     }
 }
 
@@ -304,6 +384,7 @@ impl TryFrom<ContractDocument> for Contract {
             class: document.class.0,
             prices: document.prices_micro.into_iter().map(price).collect::<Result<_, _>>()?,
             made_at: document.made_at.0,
+            recalled_to: None,
         })
     }
 }
@@ -363,17 +444,18 @@ mod tests {
             horizon_slots: 10,
             reserve: Price::from_micro(10).unwrap(),
             penalty: Price::from_micro(100).unwrap(),
+            notice: Duration::from_secs(5),
             regions: BTreeSet::from([region.clone()]),
         });
         let slots = SlotRange::new(Slot::new(1), Slot::new(2)).unwrap();
-        let bid = |units, limit| Command::PlaceBid {
+        let bid = |units, limit, class| Command::PlaceBid {
             purchaser: purchaser.clone(),
             site: "shop".parse().unwrap(),
             region: region.clone(),
             slots,
             units: Units::saturating(units),
             limit: Price::from_micro(limit).unwrap(),
-            class: Class::Firm,
+            class,
         };
         let offer = |slot| Offer {
             region: region.clone(),
@@ -384,14 +466,16 @@ mod tests {
             }],
         };
         let amount = Money::from_micro(1_000_000);
+        let ramp = Duration::from_secs(20);
         let delivery = Delivery { served: 290, refused: 3, available_millirequests: 300_000 };
         let commands = [
             (0, Command::OpenAccount { purchaser: purchaser.clone() }),
             (0, Command::Credit { purchaser: purchaser.clone(), amount, by: "ops".to_owned() }),
-            (1, bid(5, 30)),
-            (2, bid(1, 15)),
-            (3, bid(1, 12)),
+            (1, bid(4, 30, Class::Firm)),
+            (2, bid(1, 15, Class::Firm)),
+            (3, bid(1, 12, Class::Firm)),
             (4, Command::CancelBid { bid: BidId::new(3), purchaser: purchaser.clone() }),
+            (4, bid(1, 25, Class::Interruptible)),
             (
                 5,
                 Command::Clear {
@@ -399,7 +483,9 @@ mod tests {
                     offers: slots.iter().map(offer).collect(),
                 },
             ),
+            (6, Command::Advance { planned: BTreeSet::from([ContractId::new(1)]), ramp }),
             (61, Command::Clear { region: region.clone(), offers: Vec::new() }),
+            (70, Command::Recall { region: region.clone(), slot: slots.first(), units: Units::MAX }),
             (120, Command::Settle { contract: ContractId::new(1), slot: slots.first(), delivery }),
         ];
         let mut all = Vec::new();
@@ -420,15 +506,20 @@ mod tests {
         expect![[r#"
             {"event":"account-opened","purchaser":"shop"}
             {"event":"credited","purchaser":"shop","amount_micro":1000000,"by":"ops"}
-            {"event":"bid-placed","id":"bid-1","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":5,"limit_price_micro":30,"class":"firm","placed_at":"1970-01-01T00:00:01Z","held_micro":300}
+            {"event":"bid-placed","id":"bid-1","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":4,"limit_price_micro":30,"class":"firm","placed_at":"1970-01-01T00:00:01Z","held_micro":240}
             {"event":"bid-placed","id":"bid-2","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":1,"limit_price_micro":15,"class":"firm","placed_at":"1970-01-01T00:00:02Z","held_micro":30}
             {"event":"bid-placed","id":"bid-3","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":1,"limit_price_micro":12,"class":"firm","placed_at":"1970-01-01T00:00:03Z","held_micro":24}
             {"event":"bid-cancelled","bid":"bid-3","released_micro":24}
+            {"event":"bid-placed","id":"bid-4","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":1,"limit_price_micro":25,"class":"interruptible","placed_at":"1970-01-01T00:00:04Z","held_micro":50}
             {"event":"auction-cleared","region":"east","at":"1970-01-01T00:00:05Z","slots":[{"slot":1,"offered_units":5,"sold_units":5,"price_micro":20},{"slot":2,"offered_units":5,"sold_units":5,"price_micro":20}]}
-            {"event":"contract-made","id":"contract-1","bid":"bid-1","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":5,"class":"firm","prices_micro":[20,20],"made_at":"1970-01-01T00:00:05Z"}
-            {"event":"hold-released","bid":"bid-1","amount_micro":100}
+            {"event":"contract-made","id":"contract-1","bid":"bid-1","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":4,"class":"firm","prices_micro":[20,20],"made_at":"1970-01-01T00:00:05Z"}
+            {"event":"hold-released","bid":"bid-1","amount_micro":80}
+            {"event":"contract-made","id":"contract-2","bid":"bid-4","purchaser":"shop","site":"shop","region":"east","first_slot":1,"last_slot":2,"units":1,"class":"interruptible","prices_micro":[20,20],"made_at":"1970-01-01T00:00:05Z"}
+            {"event":"hold-released","bid":"bid-4","amount_micro":10}
+            {"event":"stage-entered","contract":"contract-1","stage":"primed","at":"1970-01-01T00:00:06Z"}
             {"event":"bid-expired","bid":"bid-2","released_micro":30}
-            {"event":"slot-settled","contract":"contract-1","slot":1,"served":290,"refused":3,"available_millirequests":300000,"undelivered_millirequests":3000,"charge_micro":100,"refund_micro":1,"penalty_micro":0}"#]].assert_eq(&lines.join("\n"));
+            {"event":"contract-recalled","contract":"contract-2","at":"1970-01-01T00:01:10Z","ends_at":"1970-01-01T00:01:15Z","released_micro":20}
+            {"event":"slot-settled","contract":"contract-1","slot":1,"served":290,"refused":3,"available_millirequests":300000,"undelivered_millirequests":0,"charge_micro":80,"refund_micro":0,"penalty_micro":0}"#]].assert_eq(&lines.join("\n"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! shape converts to and from core types; core itself knows no serialisation.
 
 mod api;
+mod chain;
 mod events;
 pub mod limits;
 mod messages;
@@ -20,9 +21,10 @@ pub use api::{
     PurchaserView, RegionLive, RegionView, SeriesImported, SeriesPoint, SettlementView, SiteView,
     SlotView, SlotsQuery,
 };
+pub use chain::{Broken, Chain, ChainHash, LogLine};
 pub use events::{
     BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,
-    SettlementDocument,
+    SettlementDocument, StageDocument,
 };
 pub use messages::{
     BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter, MeterAck,

@@ -24,6 +24,8 @@ pub struct Rules {
     pub reserve: Price,
     /// What the operator pays per undelivered firm unit and slot, beside the refund.
     pub penalty: Price,
+    /// How long before its end the holder of an interruptible contract is told of a recall.
+    pub notice: Duration,
     /// Where there is a market.
     pub regions: BTreeSet<RegionId>,
 }
@@ -76,6 +78,25 @@ pub enum Command {
         /// All that can be served for purchasers in that region, one offer per slot, sold units
         /// included: what contracts hold already is taken off here.
         offers: Vec<Offer>,
+    },
+    /// Take capacity that was sold as interruptible back, with notice.
+    ///
+    /// Whole contracts are recalled until `units` are free in `slot`, or none is left: the ones
+    /// that pay the least there first, of those the ones made last.
+    Recall {
+        /// Where.
+        region: RegionId,
+        /// In which slot; it must not be over.
+        slot: Slot,
+        /// How much is needed.
+        units: Units,
+    },
+    /// Note which contracts have entered their next stage.
+    Advance {
+        /// The contracts that the plan in force carries.
+        planned: BTreeSet<ContractId>,
+        /// How long before its end a contract ramps down: the longest lease.
+        ramp: Duration,
     },
     /// Settle one slot of a contract.
     Settle {

@@ -29,6 +29,8 @@ pub struct Contract {
     pub prices: Vec<Price>,
     /// When it was made.
     pub made_at: Timestamp,
+    /// When it ends, if it was recalled.
+    pub recalled_to: Option<Timestamp>,
 }
 
 impl Contract {
@@ -46,6 +48,36 @@ impl Contract {
             |price: &Price| price.of(self.units).map_or(0, |money| i128::from(money.micro()));
         let micro: i128 = self.prices.iter().map(cost).sum();
         Money::from_micro(i64::try_from(micro).unwrap_or(i64::MAX))
+    }
+
+    /// When it ends: with its last slot, or before if it was recalled.
+    #[must_use]
+    pub fn ends(&self, length: SlotLength) -> Timestamp {
+        let end = length.end(self.slots.last());
+        self.recalled_to.map_or(end, |earlier| earlier.min(end))
+    }
+
+    /// The slots that begin before it ends: those that are charged.
+    pub fn due_slots(&self, length: SlotLength) -> impl Iterator<Item = Slot> {
+        let end = self.ends(length);
+        self.slots.iter().take_while(move |slot| length.start(*slot) < end)
+    }
+
+    /// What the slots that begin at `end` or later cost, before refunds.
+    pub(crate) fn cost_from(&self, end: Timestamp, length: SlotLength) -> Money {
+        let later = self.slots.iter().zip(&self.prices);
+        let later = later.filter(|(slot, _)| length.start(*slot) >= end);
+        let micro = later.map(|(_, price)| {
+            price.of(self.units).map_or(0, |money| i128::from(money.micro()))
+        });
+        Money::from_micro(i64::try_from(micro.sum::<i128>()).unwrap_or(i64::MAX))
+    }
+
+    /// The requests bought in `slot`: fewer in the slot in which a recalled contract ends. A second
+    /// that was begun and not finished is not counted.
+    fn requests_in(&self, slot: Slot, length: SlotLength) -> u64 {
+        let seconds = self.ends(length).since(length.start(slot)).as_secs();
+        self.units.count().saturating_mul(seconds.min(length.seconds()))
     }
 
     /// The requests bought per slot.
@@ -130,7 +162,7 @@ pub struct Settlement {
     pub delivery: Delivery,
     /// The price times the units: out of the money held, to the operator.
     pub charge: Money,
-    /// The undelivered part of the charge: back to the purchaser.
+    /// The part of the charge that was recalled or not delivered: back to the purchaser.
     pub refund: Money,
     /// What the operator pays beside the refund, for a firm contract.
     pub penalty: Money,
@@ -148,16 +180,18 @@ pub(crate) fn settle(
     penalty: Price,
 ) -> Option<Settlement> {
     let price = contract.price(slot)?;
-    let purchased = contract.requests_per_slot(length);
+    let whole = contract.requests_per_slot(length);
+    let purchased = contract.requests_in(slot, length);
     let undelivered = delivery.undelivered_millirequests(purchased);
     let unavailable = delivery.unavailable_millirequests(purchased);
-    let part = |price, missing| undelivered_part(price, contract.units, missing, purchased);
+    let recalled = whole.saturating_sub(purchased).saturating_mul(1_000);
+    let part = |price, missing| undelivered_part(price, contract.units, missing, whole);
     Some(Settlement {
         contract: contract.id,
         slot,
         delivery,
         charge: price.of(contract.units)?,
-        refund: part(price, undelivered)?,
+        refund: part(price, recalled.saturating_add(undelivered))?,
         penalty: match contract.class {
             Class::Firm => part(penalty, unavailable)?,
             Class::Interruptible => Money::ZERO,
@@ -196,6 +230,7 @@ mod tests {
             class,
             prices: vec![Price::from_micro(30).unwrap()],
             made_at: Timestamp::EPOCH,
+            recalled_to: None,
         };
         let delivery = Delivery { served, refused, available_millirequests: available };
         let length = SlotLength::from_seconds(10).unwrap();

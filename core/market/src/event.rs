@@ -1,9 +1,9 @@
 //! What has happened in the market. The list of all events is the audit trail: applied in order
 //! to a new market they lead to the same state.
 
-use headroom_units::{BidId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units};
+use headroom_units::{BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units};
 
-use crate::{Bid, Contract, Settlement};
+use crate::{Bid, Contract, Settlement, Stage};
 
 /// The result of an auction for one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,27 @@ pub enum Event {
         bid: BidId,
         /// The difference.
         amount: Money,
+    },
+    /// A contract has entered its next stage.
+    StageEntered {
+        /// The contract.
+        contract: ContractId,
+        /// The stage.
+        stage: Stage,
+        /// When that was noticed.
+        at: Timestamp,
+    },
+    /// An interruptible contract ends early: what was held for the slots after that went from held
+    /// to available. The slot in which it ends is refunded pro rata when it is settled.
+    ContractRecalled {
+        /// The contract.
+        contract: ContractId,
+        /// When its holder was told.
+        at: Timestamp,
+        /// When it ends.
+        ends_at: Timestamp,
+        /// What went from held to available.
+        released: Money,
     },
     /// A slot of a contract was charged, and refunded and penalised as far as undelivered.
     SlotSettled {

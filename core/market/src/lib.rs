@@ -27,6 +27,7 @@ pub mod limits;
 mod market;
 mod offer;
 mod rejection;
+mod stage;
 mod verify;
 
 pub use auction::{Clearing, Order, SlotClearing, clear};
@@ -38,4 +39,5 @@ pub use ledger::{Account, Ledger, Posting};
 pub use market::Market;
 pub use offer::{Offer, OfferPolicy, OfferStep, offer_curve};
 pub use rejection::Rejection;
+pub use stage::{Entered, Stage};
 pub use verify::{Flaw, verify};

@@ -9,6 +9,7 @@
 mod apply;
 mod clear;
 mod decide;
+mod life;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use headroom_units::{
     BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units,
 };
 
-use crate::{BidRecord, BidStatus, Contract, Ledger, Rules, Settlement};
+use crate::{BidRecord, BidStatus, Contract, Entered, Ledger, Rules, Settlement};
 
 /// All accounts, bids, contracts and settlements of an exchange.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,9 @@ pub struct Market {
     contracts: BTreeMap<ContractId, Contract>,
     settlements: BTreeMap<ContractId, BTreeMap<Slot, Settlement>>,
     unsettled: BTreeSet<(Slot, ContractId)>,
+    stages: BTreeMap<ContractId, Vec<Entered>>,
+    /// Contracts with a stage to come.
+    running: BTreeSet<ContractId>,
     totals: Totals,
 }
 
@@ -65,6 +69,8 @@ impl Market {
             contracts: BTreeMap::new(),
             settlements: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            stages: BTreeMap::new(),
+            running: BTreeSet::new(),
             totals: Totals::default(),
         }
     }
@@ -138,6 +144,12 @@ impl Market {
     /// The settlements of a contract, by slot.
     pub fn settlements_of(&self, contract: ContractId) -> impl Iterator<Item = &Settlement> {
         self.settlements.get(&contract).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The stages that a contract has entered, oldest first.
+    #[must_use]
+    pub fn stages_of(&self, contract: ContractId) -> &[Entered] {
+        self.stages.get(&contract).map_or(&[], Vec::as_slice)
     }
 
     /// All charges so far, before refunds.

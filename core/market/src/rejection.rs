@@ -88,6 +88,18 @@ pub enum Rejection {
     /// The slot is still running or to come.
     #[error("slot {slot} is not over yet; it can be settled in {wait_seconds} s")]
     SlotNotOver { slot: Slot, wait_seconds: u64 },
+    /// Notice has to be given.
+    #[error(
+        "nothing of slot {slot} can be recalled any more, as notice has to be given; the first slot \
+         that can is {first}"
+    )]
+    RecalledTooLate { slot: Slot, first: Slot },
+    /// Nothing was sold there that can be taken back.
+    #[error(
+        "no interruptible contract in {region} holds slot {slot}, or those that do were recalled \
+         already; firm contracts stay"
+    )]
+    NothingToRecall { region: RegionId, slot: Slot },
     /// Each slot of a contract is settled once.
     #[error("slot {slot} of {contract} was settled already; nothing is left to settle")]
     AlreadySettled { contract: ContractId, slot: Slot },

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use headroom_market::{
-    Account, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules,
+    Account, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Stage,
 };
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, Slot, SlotLength, SlotRange,
@@ -37,6 +37,7 @@ fn rules() -> Rules {
         horizon_slots: 8,
         reserve: price(3),
         penalty: price(11),
+        notice: Duration::from_secs(7),
         regions: [region(0), region(1)].into(),
     }
 }
@@ -84,6 +85,14 @@ fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
                     .collect(),
             }).collect(),
         }),
+        2 => (0..2_usize, 0..4_u64, 0..15_u64).prop_map(|(place, ahead, units)| Command::Recall {
+            region: region(place),
+            slot: Slot::new(ahead),
+            units: Units::saturating(units),
+        }),
+        2 => prop::collection::btree_set((1..12_u64).prop_map(ContractId::new), 0..4).prop_map(
+            |planned| Command::Advance { planned, ramp: Duration::from_secs(3) }
+        ),
         4 => (1..12_u64, 0..12_u64, 0..130_u64, 0..50_u64, 0..130_000_u64).prop_map(
             |(contract, back, served, refused, available_millirequests)| Command::Settle {
                 contract: ContractId::new(contract),
@@ -107,6 +116,9 @@ fn absolute(command: Command, market: &Market, now: Timestamp) -> Command {
         Command::Clear { region, mut offers } => {
             offers.iter_mut().for_each(|offer| offer.slot = ahead(offer.slot));
             Command::Clear { region, offers }
+        }
+        Command::Recall { region, slot, units } => {
+            Command::Recall { region, slot: ahead(slot), units }
         }
         Command::Settle { contract, slot, delivery } => {
             let due = market.unsettled(now);
@@ -146,7 +158,17 @@ fn audit(market: &Market, offered: &Offered) {
         assert!(contract.prices.iter().all(|price| *price >= market.rules().reserve));
         let settled: Vec<Slot> =
             market.settlements_of(contract.id).map(|settlement| settlement.slot).collect();
+        let due: Vec<Slot> = contract.due_slots(market.rules().slot_length).collect();
+        assert!(settled.iter().all(|slot| due.contains(slot)));
+        let stages = market.stages_of(contract.id);
+        assert_eq!(stages[0].stage, Stage::Sold);
+        let ended = stages.iter().filter(|entered| entered.stage == Stage::Settled).count();
+        assert!(ended <= usize::from(settled.len() == due.len()));
+        assert!(contract.recalled_to.is_none() || contract.class == Class::Interruptible);
         for (slot, price) in contract.slots.iter().zip(&contract.prices) {
+            if !due.contains(&slot) {
+                continue;
+            }
             *sold.entry((contract.region.clone(), slot)).or_default() += contract.units.count();
             if !settled.contains(&slot) {
                 let cost = price.of(contract.units).unwrap();

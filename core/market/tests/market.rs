@@ -33,6 +33,7 @@ fn a_bid_becomes_a_contract_and_is_settled() {
                contract-1 slot 1: charge 200, refund 0, penalty 0, undelivered 0
             30 settle 1 2 40 20 75000
                contract-1 slot 2: charge 250, refund 63, penalty 175, undelivered 25000
+               contract-1 is settled
             external -10000
             purchaser:shop:available 9788
             purchaser:shop:held 0
@@ -232,6 +233,140 @@ fn other_refusals_say_what_would_be_accepted() {
             operator:revenue 0
             operator:penalties -350
             bid-1 Filled 5 of 5 units
+        "#]],
+    );
+}
+
+#[test]
+fn the_stages_of_a_contract_are_noted_once() {
+    check(
+        "0  open shop
+         0  credit shop 10000
+         0  bid shop 2-3 10@30
+         4  clear 2:50@20 3:50@20
+         5  advance
+         6  advance 1
+         7  advance 1
+         20 advance 1
+         36 advance 1
+         40 settle 1 2 100 0 100000
+         40 settle 1 3 100 0 100000
+         41 advance",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 credit shop 10000
+               shop was credited 10000 by the operator
+            0 bid shop 2-3 10@30
+               bid-1 placed, holds 600
+            4 clear 2:50@20 3:50@20
+               auction; slot 2: 10 of 50 at 20; slot 3: 10 of 50 at 20
+               contract-1 for bid-1: 10 units at [20, 20]
+               bid-1 releases 200
+            5 advance
+            6 advance 1
+               contract-1 is primed
+            7 advance 1
+            20 advance 1
+               contract-1 is active
+            36 advance 1
+               contract-1 is ramping-down
+            40 settle 1 2 100 0 100000
+               contract-1 slot 2: charge 200, refund 0, penalty 0, undelivered 0
+            40 settle 1 3 100 0 100000
+               contract-1 slot 3: charge 200, refund 0, penalty 0, undelivered 0
+               contract-1 is settled
+            41 advance
+            external -10000
+            purchaser:shop:available 9600
+            purchaser:shop:held 0
+            operator:revenue 400
+            bid-1 Filled 10 of 10 units
+        "#]],
+    );
+}
+
+#[test]
+fn who_pays_the_least_is_recalled_first_and_pays_for_the_time_it_had() {
+    check(
+        "0  open shop
+         0  open news
+         0  credit shop 10000
+         0  credit news 10000
+         0  interruptible shop 2-4 10@30
+         1  clear 2:10@20 3:10@20 4:10@20
+         1  interruptible news 2-4 10@60
+         2  clear 2:20@50 3:20@50 4:20@50
+         2  bid shop 2-2 5@60
+         3  clear 2:25@50
+         24 recall 2 11
+         24 recall 3 11
+         24 recall 3 11
+         24 recall 3 0
+         25 advance 1 2
+         30 settle 1 2 100 0 100000
+         40 settle 1 3 20 0 20000
+         40 settle 2 3 20 0 10000
+         41 advance",
+        &expect![[r#"
+            0 open shop
+               shop may trade
+            0 open news
+               news may trade
+            0 credit shop 10000
+               shop was credited 10000 by the operator
+            0 credit news 10000
+               news was credited 10000 by the operator
+            0 interruptible shop 2-4 10@30
+               bid-1 placed, holds 900
+            1 clear 2:10@20 3:10@20 4:10@20
+               auction; slot 2: 10 of 10 at 20; slot 3: 10 of 10 at 20; slot 4: 10 of 10 at 20
+               contract-1 for bid-1: 10 units at [20, 20, 20]
+               bid-1 releases 300
+            1 interruptible news 2-4 10@60
+               bid-2 placed, holds 1800
+            2 clear 2:20@50 3:20@50 4:20@50
+               auction; slot 2: 10 of 10 at 50; slot 3: 10 of 10 at 50; slot 4: 10 of 10 at 50
+               contract-2 for bid-2: 10 units at [50, 50, 50]
+               bid-2 releases 300
+            2 bid shop 2-2 5@60
+               bid-3 placed, holds 300
+            3 clear 2:25@50
+               auction; slot 2: 5 of 5 at 50
+               contract-3 for bid-3: 5 units at [50]
+               bid-3 releases 50
+            24 recall 2 11
+               refused: nothing of slot 2 can be recalled any more, as notice has to be given; the first slot that can is 3
+            24 recall 3 11
+               contract-1 recalled, ends at 32, releases 200
+               contract-2 recalled, ends at 32, releases 500
+            24 recall 3 11
+               refused: no interruptible contract in east holds slot 3, or those that do were recalled already; firm contracts stay
+            24 recall 3 0
+               refused: a bid for zero units buys nothing; accepted is 1 unit or more
+            25 advance 1 2
+               contract-1 is active
+               contract-2 is active
+               contract-3 is active
+            30 settle 1 2 100 0 100000
+               contract-1 slot 2: charge 200, refund 0, penalty 0, undelivered 0
+            40 settle 1 3 20 0 20000
+               contract-1 slot 3: charge 200, refund 160, penalty 0, undelivered 0
+               contract-1 is settled
+            40 settle 2 3 20 0 10000
+               contract-2 slot 3: charge 500, refund 450, penalty 0, undelivered 10000
+            41 advance
+               contract-2 is ramping-down
+               contract-3 is ramping-down
+            external -20000
+            purchaser:news:available 9450
+            purchaser:shop:available 9510
+            purchaser:news:held 500
+            purchaser:shop:held 250
+            operator:revenue 290
+            bid-1 Filled 10 of 10 units
+            bid-2 Filled 10 of 10 units
+            bid-3 Filled 5 of 5 units
         "#]],
     );
 }

@@ -1,11 +1,12 @@
 //! How an event changes the state. Cannot fail: an event that does not fit (a bid that was never
 //! placed) changes nothing.
 
-use headroom_units::{BidId, ContractId, Money, Units};
+use headroom_units::{BidId, ContractId, Money, Timestamp, Units};
 
 use super::Market;
 use crate::{
-    Account, Bid, BidRecord, BidStatus, ClearedSlot, Contract, Event, Posting, Settlement,
+    Account, Bid, BidRecord, BidStatus, ClearedSlot, Contract, Entered, Event, Posting, Settlement,
+    Stage,
 };
 
 impl Market {
@@ -28,6 +29,13 @@ impl Market {
                 prices.extend(slots.iter().filter_map(sale));
             }
             Event::ContractMade { contract } => self.contract_made(contract),
+            Event::StageEntered { contract, stage, at } => {
+                self.stage_entered(*contract, *stage, *at);
+            }
+            Event::ContractRecalled { contract, at, ends_at, .. } => {
+                self.contract_recalled(*contract, *ends_at);
+                self.stage_entered(*contract, Stage::Recalled, *at);
+            }
             Event::SlotSettled { settlement } => self.slot_settled(settlement),
         }
     }
@@ -53,6 +61,10 @@ impl Market {
                 release(bid, *released).into_iter().collect()
             }
             Event::HoldReleased { bid, amount } => release(bid, *amount).into_iter().collect(),
+            Event::ContractRecalled { contract, released, .. } => {
+                let bid = self.contracts.get(contract).map(|contract| contract.bid);
+                bid.and_then(|bid| release(&bid, *released)).into_iter().collect()
+            }
             Event::SlotSettled { settlement } => {
                 let Some(contract) = self.contracts.get(&settlement.contract) else {
                     return Vec::new();
@@ -66,7 +78,8 @@ impl Market {
             }
             Event::AccountOpened { .. }
             | Event::AuctionCleared { .. }
-            | Event::ContractMade { .. } => Vec::new(),
+            | Event::ContractMade { .. }
+            | Event::StageEntered { .. } => Vec::new(),
         };
         let posted = moves.into_iter().filter(|(_, _, amount)| *amount > Money::ZERO);
         posted.map(|(from, to, amount)| Posting { from, to, amount }).collect()
@@ -108,6 +121,8 @@ impl Market {
             self.unsettled.insert((slot, id));
         }
         self.contracts.insert(id, contract.clone());
+        self.running.insert(id);
+        self.stage_entered(id, Stage::Sold, contract.made_at);
         let Some(record) = self.bids.get_mut(&contract.bid) else { return };
         let needed = record.hold_of(contract.units);
         record.held = record.held.checked_sub(needed).unwrap_or(Money::ZERO);
@@ -115,6 +130,27 @@ impl Market {
         record.contracts.push(id);
         if record.unfilled().is_zero() {
             self.bid_closed(contract.bid, BidStatus::Filled);
+        }
+    }
+
+    fn stage_entered(&mut self, contract: ContractId, stage: Stage, at: Timestamp) {
+        self.stages.entry(contract).or_default().push(Entered { stage, at });
+        if stage == Stage::Settled {
+            self.running.remove(&contract);
+        }
+    }
+
+    /// The slots after its end are neither sold nor settled any more.
+    fn contract_recalled(&mut self, id: ContractId, ends_at: Timestamp) {
+        let Some(contract) = self.contracts.get_mut(&id) else { return };
+        contract.recalled_to = Some(ends_at);
+        let length = self.rules.slot_length;
+        let region = self.regions.entry(contract.region.clone()).or_default();
+        for slot in contract.slots.iter().filter(|slot| length.start(*slot) >= ends_at) {
+            if let Some(sold) = region.sold.get_mut(&slot) {
+                *sold = sold.saturating_sub(contract.units);
+            }
+            self.unsettled.remove(&(slot, id));
         }
     }
 

@@ -123,6 +123,7 @@ fn fill(
         class: bid.class,
         prices: bid.slots.iter().map(|slot| price(slot).unwrap_or_default()).collect(),
         made_at: now,
+        recalled_to: None,
     };
     let amount = record.hold_of(units).checked_sub(contract.cost()).unwrap_or(Money::ZERO);
     let bid: BidId = bid.id;

@@ -7,7 +7,7 @@ use headroom_units::{
 
 use super::Market;
 use crate::{
-    Account, Bid, BidStatus, Command, Delivery, Event, Rejection, contract,
+    Account, Bid, BidStatus, Command, Delivery, Event, Rejection, Stage, contract,
     limits::{
         CREDITED_BY_LEN_MAX, DELIVERY_MILLIREQUESTS_MAX, DELIVERY_REQUESTS_MAX, INFLOW_MICRO_MAX,
         OPEN_BIDS_MAX,
@@ -55,6 +55,11 @@ impl Market {
                 self.is_traded(&region)?;
                 self.clear(region, offers, now)
             }
+            Command::Recall { region, slot, units } => {
+                self.is_traded(&region)?;
+                self.recall(&region, slot, units, now)
+            }
+            Command::Advance { planned, ramp } => Ok(self.advance(&planned, ramp, now)),
             Command::Settle { contract, slot, delivery } => {
                 self.settle(contract, slot, delivery, now)
             }
@@ -129,7 +134,12 @@ impl Market {
         let settlement = contract::settle(contract, slot, delivery, length, self.rules.penalty)
             .ok_or(Rejection::Overflow { what: "the settlement" })?;
         self.takes_in(settlement.penalty)?;
-        Ok(vec![Event::SlotSettled { settlement }])
+        let settled = Event::SlotSettled { settlement };
+        let is_last = contract.due_slots(length).all(|due| {
+            due == slot || !self.unsettled.contains(&(due, id))
+        });
+        let ended = Event::StageEntered { contract: id, stage: Stage::Settled, at: now };
+        Ok(std::iter::once(settled).chain(is_last.then_some(ended)).collect())
     }
 
     fn knows(&self, purchaser: &PurchaserId) -> Result<(), Rejection> {

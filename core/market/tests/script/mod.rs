@@ -48,6 +48,7 @@ pub(crate) fn rules() -> Rules {
         horizon_slots: 12,
         reserve: price(5),
         penalty: price(70),
+        notice: Duration::from_secs(8),
         regions: [east(), "west".parse().unwrap()].into(),
     }
 }
@@ -70,8 +71,10 @@ fn command(text: &str) -> Command {
             amount: Money::from_micro(amount.parse().unwrap()),
             by: "the operator".to_owned(),
         },
-        ["bid", purchaser, slots, lot] => {
+        ["bid" | "interruptible", purchaser, slots, lot] => {
             let (first, last) = slots.split_once('-').unwrap();
+            let class =
+                if words[0] == "bid" { Class::Firm } else { Class::Interruptible };
             let OfferStep { units, price: limit } = step(lot);
             Command::PlaceBid {
                 purchaser: purchaser.parse().unwrap(),
@@ -80,7 +83,7 @@ fn command(text: &str) -> Command {
                 slots: SlotRange::new(Slot::new(number(first)), Slot::new(number(last))).unwrap(),
                 units,
                 limit,
-                class: Class::Firm,
+                class,
             }
         }
         ["cancel", purchaser, bid] => Command::CancelBid {
@@ -90,6 +93,15 @@ fn command(text: &str) -> Command {
         ["clear", ref offers @ ..] => Command::Clear {
             region: east(),
             offers: offers.iter().map(|text| offer(text)).collect(),
+        },
+        ["recall", slot, units] => Command::Recall {
+            region: east(),
+            slot: Slot::new(number(slot)),
+            units: Units::saturating(number(units)),
+        },
+        ["advance", ref planned @ ..] => Command::Advance {
+            planned: planned.iter().map(|id| ContractId::new(number(id))).collect(),
+            ramp: Duration::from_secs(4),
         },
         ["settle", contract, slot, served, refused, available] => Command::Settle {
             contract: ContractId::new(number(contract)),
@@ -147,6 +159,12 @@ fn describe(event: &Event) -> String {
             format!("{} for {}: {} at {prices:?}", contract.id, contract.bid, contract.units)
         }
         Event::HoldReleased { bid, amount } => format!("{bid} releases {}", amount.micro()),
+        Event::StageEntered { contract, stage, .. } => format!("{contract} is {stage}"),
+        Event::ContractRecalled { contract, ends_at, released, .. } => format!(
+            "{contract} recalled, ends at {}, releases {}",
+            ends_at.seconds(),
+            released.micro()
+        ),
         Event::SlotSettled { settlement } => {
             let Settlement { contract, slot, charge, refund, penalty, .. } = settlement;
             let short = settlement.undelivered_millirequests;
