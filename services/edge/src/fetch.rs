@@ -166,11 +166,11 @@ impl Worker {
         let answer = match found.await {
             Ok(Led::Unshared(own)) => {
                 let response = self.passed_on(visit, own, why);
-                return Ok((Outcome::Miss, respond::unless_known(&parts, response)));
+                return Ok((Outcome::Miss, unless_known(visit, &parts, response)));
             }
             Ok(Led::Stored(response, age)) => {
                 let why = stored_because(stale.is_some());
-                return Ok((Outcome::Miss, just_stored(&parts, response, age, why)));
+                return Ok((Outcome::Miss, just_stored(visit, &parts, response, age, why)));
             }
             Err(answer) => answer,
         };
@@ -290,7 +290,7 @@ impl Worker {
             headers.append(name, value.clone());
         }
         *response.headers_mut() = headers;
-        let mut response = respond::unless_known(parts, response);
+        let mut response = unless_known(visit, parts, response);
         if parts.method == Method::HEAD {
             *response.body_mut() = EdgeBody::empty();
         }
@@ -367,6 +367,15 @@ impl Worker {
     }
 }
 
+/// `response`, or 304 if the visitor said it has just that.
+fn unless_known(
+    visit: &Visit,
+    parts: &request::Parts,
+    response: Response<EdgeBody>,
+) -> Response<EdgeBody> {
+    if visit.asks_plainly() { response } else { respond::unless_known(parts, response) }
+}
+
 /// What `Cache-Status` says of a response that is stored now, in place of a stale one or not.
 fn stored_because(is_renewal: bool) -> &'static str {
     if is_renewal { "headroom; fwd=stale; stored" } else { "headroom; fwd=miss; stored" }
@@ -375,6 +384,7 @@ fn stored_because(is_renewal: bool) -> &'static str {
 /// A response that was just stored, as the answer to the request that led to it. Its `age` is
 /// told unless the origin has just made it (RFC 9111 §5.1).
 fn just_stored(
+    visit: &Visit,
     parts: &request::Parts,
     response: Response<Bytes>,
     age: Duration,
@@ -391,7 +401,7 @@ fn just_stored(
     if status != StatusCode::NO_CONTENT && !headers.contains_key(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
-    let mut response = respond::unless_known(parts, response);
+    let mut response = unless_known(visit, parts, response);
     respond::add_cache_status(response.headers_mut(), why);
     response
 }

@@ -96,7 +96,7 @@ impl Worker {
             Ok(written) => written,
             Err(verdict) => {
                 let visit = Visit::new(line.peer, host, site, verdict, now);
-                return Hit::Not(Some(visit.with_key(key.to_key())));
+                return Hit::Not(Some(visit.asking_plainly(key.to_key())));
             }
         };
         self.shared.metrics.count(Outcome::Hit);

@@ -115,7 +115,9 @@ impl Outbox {
         ready!(flushed)?;
         self.written.clear();
         self.sent = 0;
-        self.pieces = VecDeque::new();
+        if self.pieces.capacity() > 0 {
+            self.pieces = VecDeque::new();
+        }
         Poll::Ready(Ok(()))
     }
 

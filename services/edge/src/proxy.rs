@@ -81,7 +81,7 @@ pub(crate) struct Visit {
     /// Known from the start if it is logged.
     pub(crate) trace: Option<TraceContext>,
     verdict: Verdict,
-    /// Known from the start if it was looked up already.
+    /// Known from the start if the visitor asks plainly: then it was looked up already.
     key: Option<CacheKey>,
     /// Where interim responses go, if the visitor can get them.
     interim: Option<Interim>,
@@ -100,9 +100,15 @@ impl Visit {
         Self { now, peer, scheme, host, site, trace: None, verdict, key: None, interim: None }
     }
 
-    /// The same with its key, which somebody has looked up already.
-    pub(crate) fn with_key(self, key: CacheKey) -> Self {
+    /// The same of a request that asks plainly, with its key, which was looked up already.
+    pub(crate) fn asking_plainly(self, key: CacheKey) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// True if it is known to be a GET or HEAD without content that any fresh response answers: no
+    /// field of it says how a stored response may be used, so none has to be looked for.
+    pub(crate) fn asks_plainly(&self) -> bool {
+        self.key.is_some()
     }
 
     /// True if it may be tunnelled in another protocol.
@@ -284,14 +290,19 @@ impl Worker {
         parts: Arc<Parts>,
         body: Option<RequestBody>,
     ) -> Reply {
-        if !request::may_use_cache(&parts, body.is_some()) {
+        let plainly = visit.asks_plainly();
+        if !plainly && !request::may_use_cache(&parts, body.is_some()) {
             let known = parts.method == Method::GET || parts.method == Method::HEAD;
             let why = if known { "headroom; fwd=request" } else { "headroom; fwd=method" };
             return Box::pin(self.forward(visit, parts, body, why)).await;
         }
         let key = visit.key.clone().unwrap_or_else(|| key_of(visit, &parts.uri));
         let stored = self.look_up(visit, &key).await;
-        match decide(stored.as_ref(), &parts.headers, visit.now) {
+        let decided = match &stored {
+            None if plainly => Decided::Fetch(None),
+            stored => decide(stored.as_ref(), &parts.headers, visit.now),
+        };
+        match decided {
             Decided::Serve(object, age) => {
                 let response = self.stored_reply(visit, &parts, &object, age, respond::HIT);
                 Ok((Outcome::Hit, response))
@@ -302,7 +313,10 @@ impl Worker {
                 Ok((Outcome::Stale, response))
             }
             Decided::NotCached => Err(Refusal::NotCached),
-            Decided::Fetch(stale) if request::may_fill(&parts, stale.is_some()) => {
+            Decided::Fetch(stale)
+                if plainly && parts.method == Method::GET
+                    || request::may_fill(&parts, stale.is_some()) =>
+            {
                 self.fill(visit, &key, parts, stale).await
             }
             Decided::Fetch(stale) => {

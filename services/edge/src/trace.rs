@@ -70,8 +70,10 @@ impl TraceContext {
     /// Tells an origin the trace of a request that came with `headers`.
     pub(crate) fn pass_on(&self, headers: &HeaderMap, head: &mut UpstreamHead) {
         head.add(TRACEPARENT.as_str(), &self.child());
-        for state in headers.get_all(TRACESTATE).iter().filter(|_| self.continued) {
-            head.add(TRACESTATE.as_str(), state.as_bytes());
+        if self.continued {
+            for state in headers.get_all(TRACESTATE) {
+                head.add(TRACESTATE.as_str(), state.as_bytes());
+            }
         }
     }
 }

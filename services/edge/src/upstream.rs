@@ -49,18 +49,25 @@ impl UpstreamHead {
             method: if for_cache { Method::GET } else { parts.method.clone() },
             target: parts.uri.path_and_query()?.clone(),
             lines: Vec::with_capacity(LINES_BYTES),
-            content_length: parts.headers.get(CONTENT_LENGTH).cloned(),
+            content_length: None,
             interim: None,
         };
         head.add("host", host.as_str().as_bytes());
         let one_hop = HopByHop::of(&parts.headers);
+        let mut cookies = false;
         for (name, value) in &parts.headers {
             let ends = one_hop.contains(name) || is_replaced(name);
             if !ends && !(for_cache && (name == RANGE || is_conditional(name))) {
                 head.add(name.as_str(), value.as_bytes());
+            } else if name == COOKIE {
+                cookies = true;
+            } else if name == CONTENT_LENGTH {
+                head.content_length = Some(value.clone());
             }
         }
-        head.add_cookies(&parts.headers);
+        if cookies {
+            head.add_cookies(&parts.headers);
+        }
         Some(head)
     }
 
@@ -71,9 +78,7 @@ impl UpstreamHead {
             self.lines.extend_from_slice(if index == 0 { b"cookie: " } else { b"; " });
             self.lines.extend_from_slice(cookie.as_bytes());
         }
-        if headers.contains_key(COOKIE) {
-            self.lines.extend_from_slice(b"\r\n");
-        }
+        self.lines.extend_from_slice(b"\r\n");
     }
 
     /// Says who asks, and for which host (RFC 7239).
