@@ -146,15 +146,15 @@ fn check_permission(
     if directives.malformed {
         return Err(NotStorable::Malformed);
     }
-    if RequestDirectives::of(request).no_store {
-        return Err(NotStorable::RequestNoStore);
-    }
     // §5.2.2.3: who understands the status ignores the no-store beside must-understand.
     if directives.no_store && !directives.must_understand {
         return Err(NotStorable::ResponseNoStore);
     }
     if directives.private {
         return Err(NotStorable::Private);
+    }
+    if RequestDirectives::of(request).no_store {
+        return Err(NotStorable::RequestNoStore);
     }
     let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     if request.contains_key(AUTHORIZATION) && !shared {

@@ -31,7 +31,7 @@ use crate::{
     content::RequestBody,
     fill::{Answer, FilledHead, Joined, Lead, Reader},
     metrics::Outcome,
-    object::{StoredObject, TAG_FIELDS},
+    object::{StoredObject, TAG_FIELDS, remove_tags},
     origin::{FetchError, OriginResponse},
     proxy::{Reply, Visit, Worker, forwarded_because, key_of},
     respond::{self, Refusal},
@@ -73,7 +73,7 @@ impl Worker {
     ) -> Response<EdgeBody> {
         let (mut parts, mut body) = response.into_parts();
         self.pass_on(&mut parts.headers);
-        TAG_FIELDS.iter().for_each(|tag| drop(parts.headers.remove(tag)));
+        remove_tags(&mut parts.headers);
         respond::add_cache_status(&mut parts.headers, why);
         let body = match body.take_whole() {
             // What came at once is counted and paid with its head.
@@ -338,13 +338,21 @@ impl Worker {
         Tally::new(Arc::clone(self), Arc::clone(&visit.site), visit.account())
     }
 
-    async fn fetch(&self, site: &ServedSite, head: &UpstreamHead) -> Result<OriginResponse, FetchError> {
+    async fn fetch(
+        &self,
+        site: &ServedSite,
+        head: &UpstreamHead,
+    ) -> Result<OriginResponse, FetchError> {
         let fetched = self.origins.fetch(site, head).instrument(tracing::trace_span!("fetch"));
         self.told(site, fetched.await)
     }
 
     /// Counts how an origin answered.
-    fn told(&self, site: &ServedSite, answer: Result<OriginResponse, FetchError>) -> Result<OriginResponse, FetchError> {
+    fn told(
+        &self,
+        site: &ServedSite,
+        answer: Result<OriginResponse, FetchError>,
+    ) -> Result<OriginResponse, FetchError> {
         let metrics = &self.shared.metrics;
         match &answer {
             Ok(response) if response.status().is_informational() => {
@@ -393,7 +401,7 @@ fn just_stored(
     let (status, length) = (response.status(), response.body().len());
     let mut response = response.map(EdgeBody::whole);
     let headers = response.headers_mut();
-    TAG_FIELDS.iter().for_each(|tag| drop(headers.remove(tag)));
+    remove_tags(headers);
     headers.remove(AGE);
     if age.as_secs() > 0 {
         headers.insert(AGE, age.as_secs().into());

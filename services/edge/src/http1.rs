@@ -117,7 +117,7 @@ impl Http1 {
             });
             match came.await? {
                 Came::Request(asked) => {
-                    if Box::pin(self.answer(asked)).await? {
+                    if self.answer(asked).await? {
                         continue;
                     }
                 }

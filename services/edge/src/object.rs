@@ -29,6 +29,13 @@ use crate::{limits, reply::HeadWriter, text};
 pub(crate) static TAG_FIELDS: [HeaderName; 2] =
     [HeaderName::from_static("cache-tag"), HeaderName::from_static("surrogate-key")];
 
+/// Removes the fields that tag a response: they are for caches, not for visitors. Most have none.
+pub(crate) fn remove_tags(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| TAG_FIELDS.contains(name)) {
+        TAG_FIELDS.iter().for_each(|tag| drop(headers.remove(tag)));
+    }
+}
+
 /// Names that take one byte. The order is part of the form on disk: add at the end only.
 static COMMON: [HeaderName; 36] = [
     header::ACCEPT_RANGES,
