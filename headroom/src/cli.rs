@@ -13,12 +13,14 @@ mod bid;
 mod check_config;
 mod contract;
 mod dnssec;
+mod ledger;
 mod live;
 mod log;
 mod place;
 mod plan;
 mod purchaser;
 mod purge;
+mod region;
 mod role;
 mod series;
 mod show;
@@ -152,7 +154,7 @@ pub enum Ask {
     Contract(contract::Command),
     /// Regions of the network
     #[command(subcommand)]
-    Region(show::RegionCommand),
+    Region(region::Command),
     /// Capacity, headroom, offers and prices of the coming slots
     #[command(after_help = show::HEADROOM_EXAMPLES)]
     Show(show::HeadroomArgs),
@@ -161,7 +163,7 @@ pub enum Ask {
     Headroom(show::HeadroomCommand),
     /// The books
     #[command(subcommand)]
-    Ledger(show::LedgerCommand),
+    Ledger(ledger::Command),
     /// Measured load
     #[command(subcommand)]
     Series(series::Command),
@@ -234,11 +236,11 @@ fn ask(question: Ask, context: &mut Context<'_>) -> anyhow::Result<ExitCode> {
         Ask::Purge(args) => purge::run(args, context)?,
         Ask::Bid(command) => bid::run(command, context)?,
         Ask::Contract(command) => contract::run(&command, context)?,
-        Ask::Region(show::RegionCommand::List) => show::regions(context)?,
+        Ask::Region(command) => region::run(&command, context)?,
         Ask::Show(args) | Ask::Headroom(show::HeadroomCommand::Show(args)) => {
             show::headroom(&args, context)?;
         }
-        Ask::Ledger(show::LedgerCommand::Show) => show::ledger(context)?,
+        Ask::Ledger(command) => ledger::run(&command, context)?,
         Ask::Series(command) => series::run(&command, context)?,
         Ask::Live => live::run(context)?,
     }

@@ -165,8 +165,7 @@ mod tests {
         let (store, folder) = testing::store().await;
         let at = Timestamp::from_seconds(7);
         let head = store.append(1, at, &[credited(1), credited(2)], None).await.unwrap();
-        for statement in
-            ["DROP TRIGGER event_hashes_are_never_deleted", "DELETE FROM event_hashes"]
+        for statement in ["DROP TRIGGER event_hashes_are_never_deleted", "DELETE FROM event_hashes"]
         {
             sqlx::query(statement).execute(&store.pool).await.unwrap();
         }

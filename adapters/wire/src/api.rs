@@ -7,7 +7,7 @@ use headroom_units::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{OverShareDocument, RemainderDocument, SiteRulesDocument, Text, Time};
+use crate::{OverShareDocument, RemainderDocument, SiteRulesDocument, StageDocument, Text, Time};
 
 /// Registers a purchaser and opens its account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -181,6 +181,13 @@ pub struct BidView {
     /// The contracts it became.
     #[schema(value_type = Vec<String>)]
     pub contracts: Vec<Text<ContractId>>,
+    /// Why it has won or lost so far, in the last auction of its slots.
+    #[serde(default)]
+    pub outcome: String,
+    /// The average clearing price of its slots, rounded up, if all of them were sold: of what it
+    /// bought if it is filled, else of what others bought.
+    #[serde(default)]
+    pub clearing_price_micro: Option<i64>,
 }
 
 /// A contract and what was delivered of it.
@@ -214,8 +221,27 @@ pub struct ContractView {
     pub class: Text<Class>,
     /// The clearing price of each slot, per unit.
     pub prices_micro: Vec<i64>,
-    /// What was settled so far, slot by slot.
+    /// How far it is.
+    pub stage: StageDocument,
+    /// The stages it has entered, oldest first.
+    pub stages: Vec<StageView>,
+    /// When it ends: with its last slot, or before if it was recalled.
+    #[schema(value_type = String)]
+    pub ends_at: Time,
+    /// What was settled so far, slot by slot: final.
     pub settlements: Vec<SettlementView>,
+    /// Slots that are over and will be settled so, if no more meters come. A list leaves them out.
+    pub indicative: Vec<SettlementView>,
+}
+
+/// A stage that a contract has entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageView {
+    /// Which.
+    pub stage: StageDocument,
+    /// When it was noticed.
+    #[schema(value_type = String)]
+    pub at: Time,
 }
 
 /// The settlement of one slot of a contract.
@@ -286,32 +312,6 @@ pub struct SlotView {
     pub sold_units: u64,
     /// The price of the last sale; none if nothing was sold.
     pub clearing_price_micro: Option<i64>,
-}
-
-/// The books.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct LedgerView {
-    /// The currency of all amounts.
-    pub currency: String,
-    /// Every account with its balance; for a purchaser, its own.
-    pub accounts: Vec<AccountView>,
-    /// The sum over all accounts: always 0.
-    pub sum_micro: i64,
-    /// Charged so far.
-    pub charged_micro: i64,
-    /// Refunded so far.
-    pub refunded_micro: i64,
-    /// Paid as penalties so far.
-    pub penalties_micro: i64,
-}
-
-/// One account.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AccountView {
-    /// Its id.
-    pub id: String,
-    /// Its balance.
-    pub balance_micro: i64,
 }
 
 /// What is measured now.

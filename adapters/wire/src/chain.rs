@@ -69,11 +69,20 @@ impl FromStr for ChainHash {
         for (index, byte) in bytes.iter_mut().enumerate() {
             let digits = &text[2 * index..2 * index + 2];
             let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            *byte =
-                u8::from_str_radix(digits, 16).ok().filter(|_| plain).ok_or_else(refuse)?;
+            *byte = u8::from_str_radix(digits, 16).ok().filter(|_| plain).ok_or_else(refuse)?;
         }
         Ok(Self(bytes))
     }
+}
+
+/// What an exported log begins with: what its reader has to know of the exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogHeader {
+    /// The currency of all amounts.
+    pub currency: String,
+    /// How long a slot is, in seconds.
+    pub slot_seconds: u64,
 }
 
 /// One event of the log with its link, as it is exported: one line of JSON.

@@ -195,9 +195,11 @@ impl From<&Event> for EventDocument {
             Event::HoldReleased { bid, amount } => {
                 Self::HoldReleased { bid: Text(*bid), amount_micro: amount.micro() }
             }
-            Event::StageEntered { contract, stage, at } => {
-                Self::StageEntered { contract: Text(*contract), stage: (*stage).into(), at: Time(*at) }
-            }
+            Event::StageEntered { contract, stage, at } => Self::StageEntered {
+                contract: Text(*contract),
+                stage: (*stage).into(),
+                at: Time(*at),
+            },
             Event::ContractRecalled { contract, at, ends_at, released } => Self::ContractRecalled {
                 contract: Text(*contract),
                 at: Time(*at),
@@ -485,7 +487,10 @@ mod tests {
             ),
             (6, Command::Advance { planned: BTreeSet::from([ContractId::new(1)]), ramp }),
             (61, Command::Clear { region: region.clone(), offers: Vec::new() }),
-            (70, Command::Recall { region: region.clone(), slot: slots.first(), units: Units::MAX }),
+            (
+                70,
+                Command::Recall { region: region.clone(), slot: slots.first(), units: Units::MAX },
+            ),
             (120, Command::Settle { contract: ContractId::new(1), slot: slots.first(), delivery }),
         ];
         let mut all = Vec::new();

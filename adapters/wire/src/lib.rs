@@ -4,8 +4,10 @@
 //! shape converts to and from core types; core itself knows no serialisation.
 
 mod api;
+mod books;
 mod chain;
 mod events;
+mod invoices;
 pub mod limits;
 mod messages;
 mod plan;
@@ -16,16 +18,18 @@ mod servers;
 mod text;
 
 pub use api::{
-    AccountView, BidView, ContractLive, ContractMetersView, ContractSecondView, ContractView,
-    HostView, LedgerView, LiveView, NewBid, NewCredit, NewPurchaser, NewSeries, NewSite,
-    PurchaserView, RegionLive, RegionView, SeriesImported, SeriesPoint, SettlementView, SiteView,
-    SlotView, SlotsQuery,
+    BidView, ContractLive, ContractMetersView, ContractSecondView, ContractView, HostView,
+    LiveView, NewBid, NewCredit, NewPurchaser, NewSeries, NewSite, PurchaserView, RegionLive,
+    RegionView, SeriesImported, SeriesPoint, SettlementView, SiteView, SlotView, SlotsQuery,
+    StageView,
 };
-pub use chain::{Broken, Chain, ChainHash, LogLine};
+pub use books::{AccountView, LedgerView, LogQuery, NewRecall, RecallView, RecalledView};
+pub use chain::{Broken, Chain, ChainHash, LogHeader, LogLine};
 pub use events::{
     BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,
     SettlementDocument, StageDocument,
 };
+pub use invoices::{InvoiceFormat, InvoiceLine, InvoiceQuery, InvoiceView, Month};
 pub use messages::{
     BudgetsMessage, ClientMeter, ContractMeterMessage, LeaseBudgetMessage, MappingMeter, MeterAck,
     MeterReport, NameServerReport, OwnMeter, ShareMessage,

@@ -67,9 +67,8 @@ impl Contract {
     pub(crate) fn cost_from(&self, end: Timestamp, length: SlotLength) -> Money {
         let later = self.slots.iter().zip(&self.prices);
         let later = later.filter(|(slot, _)| length.start(*slot) >= end);
-        let micro = later.map(|(_, price)| {
-            price.of(self.units).map_or(0, |money| i128::from(money.micro()))
-        });
+        let micro = later
+            .map(|(_, price)| price.of(self.units).map_or(0, |money| i128::from(money.micro())));
         Money::from_micro(i64::try_from(micro.sum::<i128>()).unwrap_or(i64::MAX))
     }
 

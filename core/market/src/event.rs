@@ -1,7 +1,9 @@
 //! What has happened in the market. The list of all events is the audit trail: applied in order
 //! to a new market they lead to the same state.
 
-use headroom_units::{BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units};
+use headroom_units::{
+    BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units,
+};
 
 use crate::{Bid, Contract, Settlement, Stage};
 

@@ -18,6 +18,7 @@
 //! not know who owns a site, what an edge is, or how a forecast is made.
 
 mod auction;
+mod audit;
 mod bid;
 mod command;
 mod contract;
@@ -31,12 +32,13 @@ mod stage;
 mod verify;
 
 pub use auction::{Clearing, Order, SlotClearing, clear};
+pub use audit::{Audit, Finding};
 pub use bid::{Bid, BidRecord, BidStatus};
 pub use command::{Command, Rules};
 pub use contract::{Contract, DeliveredSecond, Delivery, Settlement};
 pub use event::{ClearedSlot, Event};
 pub use ledger::{Account, Ledger, Posting};
-pub use market::Market;
+pub use market::{Market, Outcome};
 pub use offer::{Offer, OfferPolicy, OfferStep, offer_curve};
 pub use rejection::Rejection;
 pub use stage::{Entered, Stage};

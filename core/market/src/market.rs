@@ -9,15 +9,20 @@
 mod apply;
 mod clear;
 mod decide;
+mod explain;
 mod life;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use explain::Outcome;
 use headroom_units::{
     BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units,
 };
 
-use crate::{BidRecord, BidStatus, Contract, Entered, Ledger, Rules, Settlement};
+use crate::{
+    BidRecord, BidStatus, ClearedSlot, Contract, Delivery, Entered, Ledger, Rules, Settlement,
+    contract,
+};
 
 /// All accounts, bids, contracts and settlements of an exchange.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +52,8 @@ struct Region {
     open: BTreeSet<BidId>,
     sold: BTreeMap<Slot, Units>,
     prices: BTreeMap<Slot, Price>,
+    /// How the last auction of each slot went.
+    cleared: BTreeMap<Slot, ClearedSlot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -150,6 +157,18 @@ impl Market {
     #[must_use]
     pub fn stages_of(&self, contract: ContractId) -> &[Entered] {
         self.stages.get(&contract).map_or(&[], Vec::as_slice)
+    }
+
+    /// What settling `slot` of a contract would come to with this delivery, whether it is over or
+    /// not; `None` if it is none of its slots.
+    #[must_use]
+    pub fn would_settle(
+        &self,
+        contract: &Contract,
+        slot: Slot,
+        delivery: Delivery,
+    ) -> Option<Settlement> {
+        contract::settle(contract, slot, delivery, self.rules.slot_length, self.rules.penalty)
     }
 
     /// All charges so far, before refunds.

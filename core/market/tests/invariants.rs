@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use headroom_market::{
-    Account, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Stage,
+    Account, Audit, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Stage,
 };
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, Slot, SlotLength, SlotRange,
@@ -206,6 +206,16 @@ proptest! {
             market.apply(&Event::Credited { purchaser: purchaser(who), amount, by: String::new() });
         }
         let mut replayed = market.clone();
+        let mut auditor = Audit::new(market.rules().slot_length);
+        for who in 0..2 {
+            let amount = Money::from_micro(5_000);
+            auditor.go_on(&Event::AccountOpened { purchaser: purchaser(who) });
+            auditor.go_on(&Event::Credited {
+                purchaser: purchaser(who),
+                amount,
+                by: String::new(),
+            });
+        }
         let mut offered = Offered::new();
         let mut seconds = 100;
         for (pause, command) in commands {
@@ -227,8 +237,14 @@ proptest! {
             for event in decided.unwrap_or_default() {
                 market.apply(&event);
                 replayed.apply(&event);
+                prop_assert_eq!(auditor.go_on(&event), vec![]);
             }
             audit(&market, &offered);
+            prop_assert_eq!(auditor.missing_micro(), 0);
+            for (who, available) in auditor.available_micro() {
+                let balance = market.ledger().balance(&Account::PurchaserAvailable(who.clone()));
+                prop_assert_eq!(*available, i128::from(balance.micro()));
+            }
         }
         prop_assert_eq!(market, replayed);
     }

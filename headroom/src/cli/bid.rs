@@ -1,5 +1,7 @@
 //! `bid`: orders for capacity.
 
+use std::fmt::Write as _;
+
 use headroom_units::{BidId, BitRate, Class, Price, RegionId, RequestRate, SiteId};
 use headroom_wire::{BidView, NewBid, Text, Time};
 
@@ -100,7 +102,18 @@ pub(super) fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result
             answer
         }
     };
-    context.show(&answer, |bid: &BidView| table(std::slice::from_ref(bid)))
+    context.show(&answer, description)
+}
+
+fn description(bid: &BidView) -> String {
+    let mut text = table(std::slice::from_ref(bid));
+    if !bid.outcome.is_empty() {
+        let price = bid.clearing_price_micro.map(|price| {
+            format!("; the clearing price is {} per unit and slot on average", money(price))
+        });
+        let _ = writeln!(text, "\n{}{}", bid.outcome, price.unwrap_or_default());
+    }
+    text
 }
 
 fn new_bid(args: PlaceArgs, limit_price: Price) -> NewBid {

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use headroom_market::Stage;
 use headroom_units::ContractId;
-use headroom_wire::ContractView;
+use headroom_wire::{ContractView, SettlementView};
 
 use super::{
     Context,
@@ -47,6 +48,7 @@ fn table(contracts: &[ContractView]) -> String {
         "last slot",
         ">units",
         "class",
+        "stage",
         ">price",
         ">served",
         ">refused",
@@ -54,10 +56,10 @@ fn table(contracts: &[ContractView]) -> String {
         ">refunded",
     ]);
     for contract in contracts {
-        let sum = |part: fn(&headroom_wire::SettlementView) -> i64| {
+        let sum = |part: fn(&SettlementView) -> i64| {
             money(contract.settlements.iter().map(part).fold(0, i64::saturating_add))
         };
-        let count = |part: fn(&headroom_wire::SettlementView) -> u64| {
+        let count = |part: fn(&SettlementView) -> u64| {
             contract.settlements.iter().map(part).fold(0, u64::saturating_add).to_string()
         };
         table.row([
@@ -69,6 +71,7 @@ fn table(contracts: &[ContractView]) -> String {
             contract.last_slot.to_string(),
             contract.units.to_string(),
             contract.class.0.to_string(),
+            Stage::from(contract.stage).to_string(),
             prices(&contract.prices_micro),
             count(|settlement| settlement.served),
             count(|settlement| settlement.refused),
@@ -89,6 +92,21 @@ fn prices(micro: &[i64]) -> String {
 }
 
 fn description(contract: &ContractView) -> String {
+    let mut text = table(std::slice::from_ref(contract));
+    let mut stages = Table::new(&["stage", "since"]);
+    for entered in &contract.stages {
+        stages.row([Stage::from(entered.stage).to_string(), entered.at.to_string()]);
+    }
+    let _ = write!(text, "\nends at {}\n\n{stages}", contract.ends_at);
+    let _ = write!(text, "\nsettled slots: final\n{}", settlements(&contract.settlements));
+    if !contract.indicative.is_empty() {
+        let indicative = settlements(&contract.indicative);
+        let _ = write!(text, "\nindicative: if no more meters come\n{indicative}");
+    }
+    text
+}
+
+fn settlements(settlements: &[SettlementView]) -> Table {
     let mut slots = Table::new(&[
         "slot",
         ">served",
@@ -98,7 +116,7 @@ fn description(contract: &ContractView) -> String {
         ">refunded",
         ">penalty",
     ]);
-    for settlement in &contract.settlements {
+    for settlement in settlements {
         let undelivered = settlement.undelivered_millirequests;
         slots.row([
             settlement.slot.to_string(),
@@ -110,9 +128,7 @@ fn description(contract: &ContractView) -> String {
             money(settlement.penalty_micro),
         ]);
     }
-    let mut text = table(std::slice::from_ref(contract));
-    let _ = write!(text, "\nsettled slots\n{slots}");
-    text
+    slots
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn check(responses: &[(&str, &str)], arguments: &[&str], requests: Expect, outpu
     requests.assert_eq(&format!("{}\n", api.requests.join().unwrap().join("\n---\n")));
 }
 
-const LEDGER: &str = r#"{"currency":"EUR","accounts":[],"sum_micro":0,"charged_micro":0,"refunded_micro":0,"penalties_micro":0}"#;
+const LEDGER: &str = r#"{"currency":"EUR","accounts":[],"sum_micro":0,"charged_micro":0,"refunded_micro":0,"penalties_micro":0,"slot_seconds":900,"events":0,"head":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
 const BID: &str = r#"{"id":"bid-7","purchaser":"shop-inc","site":"shop","region":"east","first_slot":"2026-11-22T18:00:00Z","last_slot":"2026-11-22T18:45:00Z","units":300,"filled_units":0,"limit_price_micro":500,"class":"firm","status":"open","held_micro":600000,"contracts":[]}"#;
 const PLACE: &[&str] = &[
     "--token",

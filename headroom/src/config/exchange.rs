@@ -44,6 +44,7 @@ struct Market {
     lead: Duration,
     horizon_slots: u64,
     auction_every: Duration,
+    recall_notice: Duration,
 }
 
 impl Exchange {
@@ -65,6 +66,7 @@ impl Exchange {
             lead: self.market.lead,
             horizon_slots: self.market.horizon_slots,
             auction_every: self.market.auction_every,
+            recall_notice: self.market.recall_notice,
             settle_delay: self.settle_delay,
             budget_lifetime: self.budget_lifetime,
             edge_timeout: self.edge_timeout,
@@ -149,6 +151,8 @@ fn market(root: &Section<'_>, basics: &Basics, forecast_reach: Option<u64>) -> O
     let horizon = section.optional("horizon", "36h", values::duration(limits::HORIZON));
     let auction_every =
         section.optional("auction_every", "60s", values::duration(limits::AUCTION_EVERY));
+    let recall_notice =
+        section.optional("recall_notice", "5m", values::duration(limits::RECALL_NOTICE));
     let place = horizon.as_ref().map(|horizon| horizon.place.clone());
     let too_soon = horizon.as_ref().zip(lead.as_ref()).filter(|(h, lead)| h.value <= lead.value);
     if let Some((horizon, lead)) = too_soon {
@@ -170,6 +174,7 @@ fn market(root: &Section<'_>, basics: &Basics, forecast_reach: Option<u64>) -> O
         lead: lead?.value,
         horizon_slots: horizon_slots?,
         auction_every: auction_every?.value,
+        recall_notice: recall_notice?.value,
     })
 }
 

@@ -34,6 +34,9 @@ pub(super) const LEAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::fro
 /// The time from one auction to the next.
 pub(super) const AUCTION_EVERY: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(24);
+/// How early the holder of an interruptible contract is told of a recall.
+pub(super) const RECALL_NOTICE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(24);
 /// How long an origin may take.
 pub(super) const ORIGIN_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_mins(10);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use headroom_market::{Command, Event, Market, Rules};
 use headroom_store::{Answered, Store};
 use headroom_units::Timestamp;
-use headroom_wire::EventDocument;
+use headroom_wire::{ChainHash, EventDocument};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::ExchangeError;
@@ -42,6 +42,8 @@ pub(crate) struct Reply {
 struct State {
     market: Market,
     next_sequence: u64,
+    /// The head of the log's hash chain.
+    head: ChainHash,
 }
 
 impl Book {
@@ -59,7 +61,15 @@ impl Book {
             market.apply(&event);
             next_sequence = sequence + 1;
         }
-        Ok(Self { store, state: Arc::new(RwLock::new(State { market, next_sequence })) })
+        let head = store.chain_head(next_sequence - 1).await?;
+        let state = State { market, next_sequence, head };
+        Ok(Self { store, state: Arc::new(RwLock::new(state)) })
+    }
+
+    /// How many events the log has, and the head of its hash chain.
+    pub(crate) async fn head(&self) -> (u64, ChainHash) {
+        let state = self.state.read().await;
+        (state.next_sequence - 1, state.head)
     }
 
     /// Reads the market.
@@ -138,7 +148,8 @@ impl Book {
         let store = self.store.clone();
         let task = tokio::spawn(async move {
             let documents: Vec<EventDocument> = events.iter().map(EventDocument::from).collect();
-            store.append(state.next_sequence, now, &documents, answered.as_ref()).await?;
+            let first = state.next_sequence;
+            state.head = store.append(first, now, &documents, answered.as_ref()).await?;
             for event in &events {
                 state.market.apply(event);
                 state.next_sequence += 1;

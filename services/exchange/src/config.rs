@@ -44,6 +44,8 @@ pub struct ExchangeConfig {
     pub horizon_slots: u64,
     /// How often an auction is held.
     pub auction_every: Duration,
+    /// How long before its end the holder of an interruptible contract is told of a recall.
+    pub recall_notice: Duration,
     /// How long after its end a slot is settled: meters may be this late.
     pub settle_delay: Duration,
     /// How long a budget is in force without renewal.

@@ -39,6 +39,8 @@ pub const SERIES_COVERAGE_MIN: f64 = 0.9;
 pub const SLOTS_SUMMED_MAX: u64 = 96;
 /// No exchange reaches this plan generation: two plans a second for a thousand years.
 pub const GENERATION_MAX: u64 = 1 << 36;
+/// The most events that one call answers: about 2 MB.
+pub const LOG_LINES_MAX: u32 = 5_000;
 /// Random bytes of a token and of a challenge.
 pub const SECRET_BYTES: usize = 24;
 

@@ -212,6 +212,7 @@ fn rules(config: &ExchangeConfig) -> Rules {
         horizon_slots: config.horizon_slots,
         reserve: config.offer.reserve,
         penalty: config.offer.penalty,
+        notice: config.recall_notice,
         regions: config.fleet.regions.keys().cloned().collect(),
     }
 }

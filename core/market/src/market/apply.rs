@@ -24,9 +24,10 @@ impl Market {
             Event::BidCancelled { bid, .. } => self.bid_closed(*bid, BidStatus::Cancelled),
             Event::BidExpired { bid, .. } => self.bid_closed(*bid, BidStatus::Expired),
             Event::AuctionCleared { region, slots, .. } => {
-                let prices = &mut self.regions.entry(region.clone()).or_default().prices;
+                let region = self.regions.entry(region.clone()).or_default();
                 let sale = |cleared: &ClearedSlot| Some((cleared.slot, cleared.price?));
-                prices.extend(slots.iter().filter_map(sale));
+                region.prices.extend(slots.iter().filter_map(sale));
+                region.cleared.extend(slots.iter().map(|cleared| (cleared.slot, *cleared)));
             }
             Event::ContractMade { contract } => self.contract_made(contract),
             Event::StageEntered { contract, stage, at } => {

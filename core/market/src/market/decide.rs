@@ -7,7 +7,7 @@ use headroom_units::{
 
 use super::Market;
 use crate::{
-    Account, Bid, BidStatus, Command, Delivery, Event, Rejection, Stage, contract,
+    Account, Bid, BidStatus, Command, Delivery, Event, Rejection, Stage,
     limits::{
         CREDITED_BY_LEN_MAX, DELIVERY_MILLIREQUESTS_MAX, DELIVERY_REQUESTS_MAX, INFLOW_MICRO_MAX,
         OPEN_BIDS_MAX,
@@ -131,13 +131,14 @@ impl Market {
         {
             return Err(Rejection::DeliveryOutOfRange { contract: id, what, count, most });
         }
-        let settlement = contract::settle(contract, slot, delivery, length, self.rules.penalty)
+        let settlement = self
+            .would_settle(contract, slot, delivery)
             .ok_or(Rejection::Overflow { what: "the settlement" })?;
         self.takes_in(settlement.penalty)?;
         let settled = Event::SlotSettled { settlement };
-        let is_last = contract.due_slots(length).all(|due| {
-            due == slot || !self.unsettled.contains(&(due, id))
-        });
+        let is_last = contract
+            .due_slots(length)
+            .all(|due| due == slot || !self.unsettled.contains(&(due, id)));
         let ended = Event::StageEntered { contract: id, stage: Stage::Settled, at: now };
         Ok(std::iter::once(settled).chain(is_last.then_some(ended)).collect())
     }

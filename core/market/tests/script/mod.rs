@@ -73,8 +73,7 @@ fn command(text: &str) -> Command {
         },
         ["bid" | "interruptible", purchaser, slots, lot] => {
             let (first, last) = slots.split_once('-').unwrap();
-            let class =
-                if words[0] == "bid" { Class::Firm } else { Class::Interruptible };
+            let class = if words[0] == "bid" { Class::Firm } else { Class::Interruptible };
             let OfferStep { units, price: limit } = step(lot);
             Command::PlaceBid {
                 purchaser: purchaser.parse().unwrap(),

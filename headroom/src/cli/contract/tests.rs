@@ -10,11 +10,18 @@ fn a_contract_is_shown_with_its_settlements() {
         "id": "contract-1", "bid": "bid-2", "purchaser": "shop-inc", "site": "shop",
         "region": "east", "first_slot": "2026-11-22T18:00:00Z",
         "last_slot": "2026-11-22T18:15:00Z", "units": 300, "class": "firm",
-        "prices_micro": [350, 400],
+        "prices_micro": [350, 400], "stage": "active", "ends_at": "2026-11-22T18:30:00Z",
+        "stages": [{ "stage": "sold", "at": "2026-11-22T17:00:01Z" },
+                   { "stage": "active", "at": "2026-11-22T18:00:00.1Z" }],
         "settlements": [
             { "slot": "2026-11-22T18:00:00Z", "served": 269_990, "refused": 12,
               "undelivered_millirequests": 10_000, "charge_micro": 105_000,
               "refund_micro": 4, "penalty_micro": 22 },
+        ],
+        "indicative": [
+            { "slot": "2026-11-22T18:15:00Z", "served": 7, "refused": 0,
+              "undelivered_millirequests": 0, "charge_micro": 120_000,
+              "refund_micro": 0, "penalty_micro": 0 },
         ],
     }))
     .unwrap();

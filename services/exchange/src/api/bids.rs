@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use headroom_market::{BidRecord, BidStatus, Command, Event, Market, Rejection};
+use headroom_market::{BidRecord, BidStatus, Command, Event, Market, Outcome, Rejection};
 use headroom_units::{BidId, Price, SlotLength, SlotRange, Units};
 use headroom_wire::{BidView, NewBid, Problem, Text, Time};
 
@@ -69,7 +69,7 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> A
         .book
         .read(|market| {
             let mine = market.bids().filter(|record| caller.may_see(&record.bid.purchaser));
-            mine.map(|record| view(record, length)).collect()
+            mine.map(|record| view_in(market, record, length)).collect()
         })
         .await;
     views.reverse();
@@ -121,7 +121,7 @@ async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<BidView> 
         .book
         .read(|market| {
             let mine = market.bid(bid).filter(|record| caller.may_see(&record.bid.purchaser));
-            mine.map(|record| view(record, length))
+            mine.map(|record| view_in(market, record, length))
         })
         .await
         .ok_or_else(unknown)
@@ -168,6 +168,46 @@ fn placed(events: &[Event], length: SlotLength) -> Option<BidView> {
     })
 }
 
+/// What is told of a bid that was in no auction yet.
+const WAITS: &str = "it waits for its first auction";
+
+/// A bid with what auctions have made of it.
+fn view_in(market: &Market, record: &BidRecord, length: SlotLength) -> BidView {
+    let view = view(record, length);
+    let Some(outcome) = market.explain(record.bid.id) else { return view };
+    let (text, price) = explained(outcome, length);
+    BidView { outcome: text, clearing_price_micro: price.map(Price::micro), ..view }
+}
+
+/// An outcome in words, and the clearing price if there is one.
+fn explained(outcome: Outcome, length: SlotLength) -> (String, Option<Price>) {
+    let start = |slot| Time(length.start(slot));
+    let (text, price) = match outcome {
+        Outcome::Waits => (WAITS.to_owned(), None),
+        Outcome::Won { average } => ("won: filled whole".to_owned(), Some(average)),
+        Outcome::NothingOffered { slot } => {
+            (format!("nothing was for sale in the slot of {}", start(slot)), None)
+        }
+        Outcome::BelowTheAsks { slot } => {
+            let text = "nobody's limit reached what was asked in the slot of";
+            (format!("{text} {}", start(slot)), None)
+        }
+        Outcome::Outbid { average } => {
+            ("outbid: the clearing price is above its limit".to_owned(), Some(average))
+        }
+        Outcome::AtTheMargin { average } => {
+            let text = "at the margin: its limit is the clearing price, and such bids share what \
+                        is left pro rata";
+            (text.to_owned(), Some(average))
+        }
+        Outcome::InTheMoney { average } => {
+            let text = "above the last clearing price: it takes part in the next auction";
+            (text.to_owned(), Some(average))
+        }
+    };
+    (text, price)
+}
+
 fn view(record: &BidRecord, length: SlotLength) -> BidView {
     let bid = &record.bid;
     BidView {
@@ -190,5 +230,7 @@ fn view(record: &BidRecord, length: SlotLength) -> BidView {
         .to_owned(),
         held_micro: record.held.micro(),
         contracts: record.contracts.iter().copied().map(Text).collect(),
+        outcome: WAITS.to_owned(),
+        clearing_price_micro: None,
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use headroom_market::{Contract, Market};
+use headroom_market::{Contract, Market, Settlement, Stage};
 use headroom_units::{ContractId, SlotLength};
 use headroom_wire::{
-    ContractMetersView, ContractSecondView, ContractView, Problem, SettlementView, Text, Time,
+    ContractMetersView, ContractSecondView, ContractView, Problem, SettlementView, StageView, Text,
+    Time,
 };
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     path::Id,
     problem::{ApiError, ApiResult},
 };
-use crate::start::Shared;
+use crate::{reconcile::settle, start::Shared};
 
 /// The caller's contracts, newest first.
 #[utoipa::path(get, path = "/v1/contracts", tag = "contracts", operation_id = "listContracts",
@@ -43,8 +44,8 @@ pub(crate) async fn show(
     Id(id): Id,
 ) -> ApiResult<Response> {
     let (contract, view) = find(&shared, &caller, &id).await?;
-    tracing::debug!(contract = %contract.id, "a contract is shown");
-    Ok(json(StatusCode::OK, &view))
+    let indicative = indicative(&shared, &contract).await?;
+    Ok(json(StatusCode::OK, &ContractView { indicative, ..view }))
 }
 
 /// What the edges and name servers counted of a contract, second by second.
@@ -82,6 +83,21 @@ pub(crate) async fn meters(
     Ok(json(StatusCode::OK, &view))
 }
 
+/// What is over and not settled yet, as it would be settled now.
+async fn indicative(shared: &Shared, contract: &Contract) -> ApiResult<Vec<SettlementView>> {
+    let length = shared.config.slot_length;
+    let due = shared.book.read(|market| market.unsettled(headroom_clock::now())).await;
+    let due = due.into_iter().filter(|(id, _)| *id == contract.id);
+    let mut views = Vec::new();
+    for (id, slot) in due {
+        let delivery = settle::delivery(shared, id, contract.units, slot).await?;
+        let settlement =
+            shared.book.read(|market| market.would_settle(contract, slot, delivery)).await;
+        views.extend(settlement.map(|settlement| settlement_view(&settlement, length)));
+    }
+    Ok(views)
+}
+
 async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<(Contract, ContractView)> {
     let unknown = || ApiError::not_found(format!("you have no contract {id:?}"));
     let contract: ContractId = id.parse().map_err(|_| unknown())?;
@@ -97,6 +113,7 @@ async fn find(shared: &Shared, caller: &Caller, id: &str) -> ApiResult<(Contract
 }
 
 fn view(market: &Market, contract: &Contract, length: SlotLength) -> ContractView {
+    let stages = market.stages_of(contract.id);
     ContractView {
         id: Text(contract.id),
         bid: Text(contract.bid),
@@ -108,17 +125,28 @@ fn view(market: &Market, contract: &Contract, length: SlotLength) -> ContractVie
         units: contract.units.count(),
         class: Text(contract.class),
         prices_micro: contract.prices.iter().map(|price| price.micro()).collect(),
+        stage: stages.last().map_or(Stage::Sold, |entered| entered.stage).into(),
+        stages: stages
+            .iter()
+            .map(|entered| StageView { stage: entered.stage.into(), at: Time(entered.at) })
+            .collect(),
+        ends_at: Time(contract.ends(length)),
         settlements: market
             .settlements_of(contract.id)
-            .map(|settlement| SettlementView {
-                slot: Time(length.start(settlement.slot)),
-                served: settlement.delivery.served,
-                refused: settlement.delivery.refused,
-                undelivered_millirequests: settlement.undelivered_millirequests,
-                charge_micro: settlement.charge.micro(),
-                refund_micro: settlement.refund.micro(),
-                penalty_micro: settlement.penalty.micro(),
-            })
+            .map(|settlement| settlement_view(settlement, length))
             .collect(),
+        indicative: Vec::new(),
+    }
+}
+
+fn settlement_view(settlement: &Settlement, length: SlotLength) -> SettlementView {
+    SettlementView {
+        slot: Time(length.start(settlement.slot)),
+        served: settlement.delivery.served,
+        refused: settlement.delivery.refused,
+        undelivered_millirequests: settlement.undelivered_millirequests,
+        charge_micro: settlement.charge.micro(),
+        refund_micro: settlement.refund.micro(),
+        penalty_micro: settlement.penalty.micro(),
     }
 }

@@ -5,6 +5,7 @@ mod bids;
 mod body;
 mod contracts;
 mod drain;
+mod invoices;
 mod ledger;
 mod live;
 mod openapi;
@@ -12,6 +13,7 @@ mod path;
 mod problem;
 mod purchasers;
 mod purges;
+mod recalls;
 mod regions;
 mod servers;
 mod sites;
@@ -43,6 +45,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sites/{id}/servers", get(servers::show).put(servers::report))
         .route("/v1/regions", get(regions::list))
         .route("/v1/regions/{id}/series", put(regions::import_series))
+        .route("/v1/regions/{id}/recalls", post(recalls::create))
         .route("/v1/headroom", get(regions::headroom))
         .route("/v1/bids", post(bids::place).get(bids::list))
         .route("/v1/bids/{id}", get(bids::show))
@@ -51,6 +54,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/contracts/{id}", get(contracts::show))
         .route("/v1/contracts/{id}/meters", get(contracts::meters))
         .route("/v1/ledger", get(ledger::show))
+        .route("/v1/ledger/events", get(ledger::events))
+        .route("/v1/invoices/{purchaser}/{month}", get(invoices::show))
         .route("/v1/plan", get(regions::plan))
         .route("/v1/meters", get(live::now))
         .route("/v1/live", get(live::events))

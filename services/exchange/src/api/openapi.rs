@@ -7,8 +7,8 @@ use utoipa::{
 };
 
 use super::{
-    bids, body::json, contracts, ledger, live, problem::ApiResult, purchasers, purges, regions,
-    servers, sites,
+    bids, body::json, contracts, invoices, ledger, live, problem::ApiResult, purchasers, purges,
+    recalls, regions, servers, sites,
 };
 
 #[derive(OpenApi)]
@@ -33,6 +33,7 @@ use super::{
         regions::list,
         regions::headroom,
         regions::import_series,
+        recalls::create,
         regions::plan,
         bids::place,
         bids::list,
@@ -41,7 +42,9 @@ use super::{
         contracts::list,
         contracts::show,
         contracts::meters,
+        invoices::show,
         ledger::show,
+        ledger::events,
         live::now,
         live::events,
     ),

@@ -103,6 +103,8 @@ fn rejected(rejection: &Rejection, length: SlotLength) -> ApiError {
         R::TooManyOpenBids { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-open-bids"),
         R::UnknownBid { .. } | R::NotYourBid { .. } => (StatusCode::NOT_FOUND, "unknown-bid"),
         R::BidNotOpen { .. } => (StatusCode::CONFLICT, "bid-not-open"),
+        R::NothingToRecall { .. } => (StatusCode::CONFLICT, "nothing-to-recall"),
+        R::RecalledTooLate { .. } => (StatusCode::CONFLICT, "recalled-too-late"),
         R::UnknownContract { .. } => (StatusCode::NOT_FOUND, "unknown-contract"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
     };
@@ -117,6 +119,17 @@ fn rejected(rejection: &Rejection, length: SlotLength) -> ApiError {
             "the slot of {} is not for sale yet; the last slot for sale begins at {}",
             start(*last),
             start(*last_open)
+        ),
+        R::RecalledTooLate { slot, first } => format!(
+            "nothing of the slot of {} can be recalled any more, as notice has to be given; the \
+             first slot that can begins at {}",
+            start(*slot),
+            start(*first)
+        ),
+        R::NothingToRecall { region, slot } => format!(
+            "no interruptible contract in {region} holds the slot of {}, or those that do were \
+             recalled already; firm contracts stay",
+            start(*slot)
         ),
         R::NotYourBid { bid, .. } => format!("you have no bid {bid}"),
         other => other.to_string(),

@@ -137,7 +137,7 @@ pub(crate) async fn plan(State(shared): State<Arc<Shared>>, caller: Caller) -> A
     Ok(json(StatusCode::OK, &PlanDocument::from(&*plan)))
 }
 
-fn known(shared: &Shared, id: &str) -> ApiResult<RegionId> {
+pub(super) fn known(shared: &Shared, id: &str) -> ApiResult<RegionId> {
     let regions = &shared.config.fleet.regions;
     id.parse().ok().filter(|region| regions.contains_key(region)).ok_or_else(|| {
         let names: Vec<_> = regions.keys().map(RegionId::as_str).collect();

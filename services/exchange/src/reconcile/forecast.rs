@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use headroom_forecast::Forecaster;
-use headroom_market::{Offer, offer_curve};
+use headroom_market::{Command, Event, Offer, Rejection, offer_curve};
 use headroom_store::SlotRecord;
 use headroom_units::{Fraction, RegionId, Slot, Units};
+use headroom_wire::Time;
 
 use super::{attempt, next_tick, sleep_until};
 use crate::{
@@ -100,8 +101,39 @@ impl Forecasts {
             }
             shared.store.record_slots(&records).await?;
             shared.set_offers(region.clone(), offers);
+            for record in records.iter().filter(|record| record.slot <= from.next()) {
+                recall_if_short(shared, record).await?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Takes back what was sold as interruptible and is not there by the newest forecast.
+async fn recall_if_short(shared: &Shared, record: &SlotRecord) -> Result<(), ExchangeError> {
+    let (region, slot) = (&record.region, record.slot);
+    let sold = shared.book.read(|market| market.sold(region, slot)).await;
+    let units = sold.saturating_sub(record.headroom);
+    if units.is_zero() {
+        return Ok(());
+    }
+    let command = Command::Recall { region: region.clone(), slot, units };
+    match shared.book.execute(command, headroom_clock::now()).await {
+        Ok(events) => {
+            for event in &events {
+                if let Event::ContractRecalled { contract, ends_at, .. } = event {
+                    let ends_at = Time(*ends_at);
+                    tracing::info!(%contract, %region, %ends_at, "a contract is recalled");
+                }
+            }
+            shared.plan_wanted.notify_one();
+            Ok(())
+        }
+        // What is left is firm, or ends before a recall would end it: the penalty is its price.
+        Err(ExchangeError::Rejected(
+            Rejection::NothingToRecall { .. } | Rejection::RecalledTooLate { .. },
+        )) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,9 +6,10 @@ mod clear;
 mod control;
 mod forecast;
 mod ingest;
+mod life;
 pub(crate) mod plan;
 mod servers;
-mod settle;
+pub(crate) mod settle;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -43,6 +44,7 @@ impl Reconcilers {
         tasks.spawn(plan::run(shared()));
         tasks.spawn(control::run(shared()));
         tasks.spawn(servers::run(shared()));
+        tasks.spawn(life::run(shared()));
         tasks.spawn(settle::run(shared()));
     }
 }

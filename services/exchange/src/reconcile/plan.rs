@@ -151,14 +151,13 @@ fn entitlements(
         contract: contract.id,
         region: contract.region.clone(),
         from: config.slot_length.start(contract.slots.first()),
-        until: config.slot_length.end(contract.slots.last()),
+        until: contract.ends(config.slot_length),
         requests: config.unit.requests(contract.units),
         egress: config.unit.egress_of(contract.units),
         class: contract.class,
     };
-    let live = |contract: &&Contract| {
-        config.slot_length.end(contract.slots.last()).after(ENTITLEMENT_KEPT) > now
-    };
+    let live =
+        |contract: &&Contract| contract.ends(config.slot_length).after(ENTITLEMENT_KEPT) > now;
     market
         .contracts()
         .filter(live)

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use headroom_market::{Command, DeliveredSecond, Delivery};
-use headroom_units::{ContractId, Slot, Timestamp};
+use headroom_units::{ContractId, Slot, Timestamp, Units};
 
 use super::{attempt, next_tick, sleep_until};
 use crate::{
@@ -60,24 +60,26 @@ async fn settle(
     let Some(units) = units.await else {
         return Ok(());
     };
-    let delivery = Delivery::of_seconds(units, seconds(shared, contract, slot).await?);
+    let delivery = delivery(shared, contract, units, slot).await?;
     shared.book.execute(Command::Settle { contract, slot, delivery }, now).await?;
     shared.metrics.slots_settled.inc();
     Ok(())
 }
 
-/// What the meters say, second by second.
-async fn seconds(
+/// What the meters say of a slot so far.
+pub(crate) async fn delivery(
     shared: &Shared,
     contract: ContractId,
+    units: Units,
     slot: Slot,
-) -> Result<impl Iterator<Item = DeliveredSecond>, ExchangeError> {
+) -> Result<Delivery, ExchangeError> {
     let length = shared.config.slot_length;
     let seconds =
         shared.store.contract_seconds(contract, length.start(slot), length.end(slot)).await?;
-    Ok(seconds.into_iter().map(|second| DeliveredSecond {
+    let seconds = seconds.into_iter().map(|second| DeliveredSecond {
         served: second.delivered.served,
         refused: second.delivered.refused,
         available_millirequests: second.delivered.available_millirequests,
-    }))
+    });
+    Ok(Delivery::of_seconds(units, seconds))
 }

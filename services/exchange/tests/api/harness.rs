@@ -403,6 +403,7 @@ fn config(folder: &Path) -> ExchangeConfig {
         lead: Duration::from_secs(1),
         horizon_slots: HORIZON,
         auction_every: NEVER,
+        recall_notice: Duration::from_secs(2),
         settle_delay: Duration::from_secs(1),
         budget_lifetime: Duration::from_secs(3),
         edge_timeout: NEVER,
