@@ -347,7 +347,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use expect_test::expect;
-    use headroom_market::{Command, Market, Offer, OfferStep, Rules};
+    use headroom_market::{Command, Market, Offer, OfferStep, Rules, Seller};
     use headroom_units::{SlotLength, Timestamp, UnitSize};
 
     use super::*;
@@ -376,6 +376,7 @@ mod tests {
             class: Class::Firm,
         };
         let offer = |slot| Offer {
+            seller: Seller::Operator,
             region: region.clone(),
             slot,
             steps: vec![OfferStep {

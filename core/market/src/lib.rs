@@ -29,13 +29,16 @@ mod offer;
 mod rejection;
 mod verify;
 
-pub use auction::{Clearing, Order, SlotClearing, clear};
+pub use auction::{
+    Auction, Because, CallClearing, Clearing, Group, Order, Rejected, Sale, SlotClearing, Step,
+    clear, clear_call, in_turn,
+};
 pub use bid::{Bid, BidRecord, BidStatus};
 pub use command::{Command, Rules};
 pub use contract::{Contract, DeliveredSecond, Delivery, Settlement};
 pub use event::{ClearedSlot, Event};
 pub use ledger::{Account, Ledger, Posting};
 pub use market::Market;
-pub use offer::{Offer, OfferPolicy, OfferStep, offer_curve};
+pub use offer::{Offer, OfferPolicy, OfferStep, Seller, offer_curve};
 pub use rejection::Rejection;
 pub use verify::{Flaw, verify};

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
-use headroom_market::{Offer, OfferStep, Order, clear, verify};
+use headroom_market::{Offer, OfferStep, Order, Seller, clear, verify};
 use headroom_units::{BidId, Price, Slot, SlotRange, Units};
 
 /// A region with a daily curve of spare capacity and steps like a forecast's, and orders of mixed
@@ -21,7 +21,12 @@ fn region(slots: u64, orders: u64, demand_percent: u64, seed: u64) -> (Vec<Offer
                 units: Units::saturating(spare / 8),
                 price: price(50 + 40 * i64::from(2_u32.pow(step))),
             });
-            Offer { region: "east".parse().unwrap(), slot: Slot::new(slot), steps: steps.collect() }
+            Offer {
+                seller: Seller::Operator,
+                region: "east".parse().unwrap(),
+                slot: Slot::new(slot),
+                steps: steps.collect(),
+            }
         })
         .collect();
     let mean = capacity * demand_percent / 100 / orders / 12;
@@ -29,12 +34,12 @@ fn region(slots: u64, orders: u64, demand_percent: u64, seed: u64) -> (Vec<Offer
         .map(|id| {
             let first = random.u64(0..slots);
             let last = (first + random.u64(0..24)).min(slots - 1);
-            Order {
-                id: BidId::new(id),
-                slots: SlotRange::new(Slot::new(first), Slot::new(last)).unwrap(),
-                units: Units::saturating(random.u64(1..=2 * mean.max(1))),
-                limit: price(random.i64(50..4_000)),
-            }
+            Order::divisible(
+                BidId::new(id),
+                SlotRange::new(Slot::new(first), Slot::new(last)).unwrap(),
+                Units::saturating(random.u64(1..=2 * mean.max(1))),
+                price(random.i64(50..4_000)),
+            )
         })
         .collect();
     (offers, orders)
