@@ -2,8 +2,11 @@
 //! `cargo test --release -p headroom-market --test scale -- --ignored`.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![expect(clippy::print_stderr, reason = "a measurement tells what it measured")]
 
-use headroom_market::{Offer, OfferStep, Order, Seller, clear, verify};
+use std::time::{Duration, Instant};
+
+use headroom_market::{Auction, Offer, OfferStep, Order, Seller, clear, verify};
 use headroom_units::{BidId, Price, Slot, SlotRange, Units};
 
 /// A region with a daily curve of spare capacity and steps like a forecast's, and orders of mixed
@@ -80,4 +83,31 @@ fn two_thousand_orders_for_half_the_capacity() {
 #[ignore = "slow in a debug build"]
 fn a_hundred_thousand_orders_for_a_day_of_five_minutes() {
     clears(288, 100_000, 150);
+}
+
+/// What it takes to clear again after one more order, ten thousand times.
+#[test]
+#[ignore = "slow in a debug build"]
+fn one_more_order_for_ten_thousand() {
+    let (offers, orders) = region(288, 20_000, 300, 7);
+    let (first, more) = orders.split_at(10_000);
+    let mut auction = Auction::new(&offers, first);
+    let _ = auction.clear();
+    let mut times: Vec<Duration> = Vec::new();
+    let mut last = None;
+    for order in more {
+        let start = Instant::now();
+        auction.insert(order);
+        last = Some(auction.clear());
+        times.push(start.elapsed());
+    }
+    assert_eq!(last, Some(clear(&offers, &orders)));
+    times.sort_unstable();
+    let at = |per_mille: usize| times[times.len() * per_mille / 1_000].as_secs_f64() * 1e3;
+    eprintln!(
+        "one more order: median {:.2} ms, p99 {:.2} ms, most {:.2} ms",
+        at(500),
+        at(990),
+        at(999)
+    );
 }
