@@ -274,8 +274,11 @@ fn bids<'t>(text: &'t str, regions: Vec<RegionId>, mistakes: &mut Mistakes) -> R
 }
 
 fn regions_of(text: &str) -> Vec<RegionId> {
-    let read = rows(&BID_COLUMNS, text, &mut Mistakes::default(), |row| region(row, 1));
-    let mut regions: Vec<RegionId> = read.into_iter().map(|(_, region)| region).collect();
+    let read = rows(&BID_COLUMNS, text, &mut Mistakes::default(), |row| {
+        let further = names(row.text(8)).filter_map(|name| name.parse().ok());
+        region(row, 1).map(|own| further.chain([own]).collect::<Vec<RegionId>>())
+    });
+    let mut regions: Vec<RegionId> = read.into_iter().flat_map(|(_, regions)| regions).collect();
     regions.sort_unstable();
     regions.dedup();
     regions
@@ -329,10 +332,17 @@ fn known_region(row: &mut Row<'_>, column: usize, name: &str, regions: &[RegionI
     None
 }
 
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split([' ', '|']).filter(|name| !name.is_empty())
+}
+
 fn extras<'t>(row: &mut Row<'t>, own: Option<u32>, regions: &[RegionId]) -> Option<Extras<'t>> {
+    if row.text(7).is_empty() && row.text(8).is_empty() {
+        return None;
+    }
     let group = if row.text(7).is_empty() { None } else { row.name(7) };
     let mut all: Vec<u32> = own.into_iter().collect();
-    for name in row.text(8).split([' ', '|']).filter(|name| !name.is_empty()) {
+    for name in names(row.text(8)) {
         all.extend(known_region(row, 8, name, regions));
     }
     all.sort_unstable();

@@ -246,25 +246,37 @@ impl Cleared<'_, '_> {
 /// Prices of some slots, summed up.
 struct Costs {
     slots: Vec<u32>,
-    before: Vec<i64>,
+    /// The prices of the slots before each; one more than there are slots.
+    sums: Vec<i64>,
 }
 
 impl Costs {
     fn of(prices: &Prices) -> Self {
-        let mut before = vec![0];
+        let mut sums = vec![0];
         for price in prices.values() {
-            before.push(before.last().unwrap_or(&0) + price);
+            sums.push(sums.last().unwrap_or(&0) + price);
         }
-        Self { slots: prices.keys().copied().collect(), before }
+        Self { slots: prices.keys().copied().collect(), sums }
     }
 
     /// What a unit costs in those slots of a bid that have a price, and the first that has none.
     fn of_bid(&self, bid: &Bid<'_>) -> (i64, Option<u32>) {
-        let first = self.slots.partition_point(|slot| *slot < bid.first);
-        let end = self.slots.partition_point(|slot| *slot <= bid.last);
-        let gap = bid.slots().zip(first..).find(|(slot, at)| self.slots.get(*at) != Some(slot));
-        let gap =
-            if (end - first) as u64 == u64::from(bid.last - bid.first) + 1 { None } else { gap };
-        (self.before[end] - self.before[first], gap.map(|(slot, _)| slot))
+        let (first, end) = (self.before(bid.first), self.before(bid.last + 1));
+        let gap = if (end - first) as u64 == u64::from(bid.last - bid.first) + 1 {
+            None
+        } else {
+            bid.slots().zip(first..).find(|(slot, at)| self.slots.get(*at) != Some(slot))
+        };
+        (self.sums[end] - self.sums[first], gap.map(|(slot, _)| slot))
+    }
+
+    /// How many slots with a price there are before one.
+    fn before(&self, slot: u32) -> usize {
+        // Where there are no gaps the number says it.
+        let guess = slot.saturating_sub(self.slots.first().copied().unwrap_or(0)) as usize;
+        match self.slots.get(guess) {
+            Some(found) if *found == slot => guess,
+            _ => self.slots.partition_point(|other| *other < slot),
+        }
     }
 }

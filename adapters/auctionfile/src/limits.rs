@@ -7,7 +7,7 @@ pub const TOLD_MAX: usize = 50;
 /// The longest id of a bid, name of a group or list of regions, in bytes.
 pub const TEXT_BYTES_MAX: usize = 200;
 /// The highest number of a slot.
-pub const SLOT_NUMBER_MAX: u64 = u32::MAX as u64;
+pub const SLOT_NUMBER_MAX: u64 = u32::MAX as u64 - 1;
 /// The most bids of a file.
 pub const BIDS_MAX: usize = 100_000_000;
 /// The most regions, slots or steps a market is generated with, and the most sellers.

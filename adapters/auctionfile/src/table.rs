@@ -86,7 +86,7 @@ impl<'t> Row<'t> {
             self.refuse(column, "is empty");
         } else if text.len() > TEXT_BYTES_MAX {
             self.refuse(column, format_args!("is longer than {TEXT_BYTES_MAX} bytes"));
-        } else if text.contains(['"', '\r']) || text.contains(char::is_control) {
+        } else if text.bytes().any(|byte| byte == b'"' || byte.is_ascii_control()) {
             self.refuse(column, "has a quote or a control character");
         } else {
             return Some(text);
@@ -164,6 +164,9 @@ pub(crate) fn rows<'t, R: Send>(
 /// Where in a line each column stands, if anywhere.
 fn places(columns: &Columns, header: &str) -> Result<[Option<usize>; COLUMNS], String> {
     let expected = columns.needed.join(",");
+    if header.is_empty() {
+        return Err(format!("there is no header; expected is {expected}"));
+    }
     let mut places = [None; COLUMNS];
     let known = || columns.needed.iter().chain(columns.optional);
     for (place, name) in header.split(',').enumerate() {
@@ -235,7 +238,9 @@ fn part<'t, R>(
             part.wrong.push((number, format!("{found} values; the header has {width} columns")));
             continue;
         }
-        row.values = places.map(|place| place.map_or("", |place| values[place].trim()));
+        for (value, place) in row.values.iter_mut().zip(places) {
+            *value = place.map_or("", |place| trimmed(values[place]));
+        }
         match read(&mut row) {
             Some(read) if row.wrong.is_empty() => {
                 part.rows.push((u32::try_from(number).unwrap_or(u32::MAX), read));
@@ -246,15 +251,25 @@ fn part<'t, R>(
     part
 }
 
+/// Without white space around, which few values have.
+fn trimmed(value: &str) -> &str {
+    let ends = [value.as_bytes().first(), value.as_bytes().last()];
+    if ends.into_iter().flatten().all(u8::is_ascii_graphic) { value } else { value.trim() }
+}
+
 /// Splits at commas and says how many values there are; more than fit are counted.
 fn split<'t>(line: &'t str, values: &mut [&'t str; COLUMNS]) -> usize {
     let (mut count, mut start) = (0, 0);
-    let ends = line.bytes().enumerate().filter(|(_, byte)| *byte == b',').map(|(at, _)| at);
-    for end in ends.chain([line.len()]) {
-        if let Some(value) = values.get_mut(count) {
-            *value = line.get(start..end).unwrap_or_default();
+    for (at, byte) in line.bytes().enumerate() {
+        if byte == b',' {
+            if let Some(value) = values.get_mut(count) {
+                *value = line.get(start..at).unwrap_or_default();
+            }
+            (count, start) = (count + 1, at + 1);
         }
-        (count, start) = (count + 1, end + 1);
     }
-    count
+    if let Some(value) = values.get_mut(count) {
+        *value = line.get(start..).unwrap_or_default();
+    }
+    count + 1
 }

@@ -2,7 +2,6 @@
 //! `cargo test --release -p headroom-market --test scale -- --ignored`.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
-#![expect(clippy::print_stderr, reason = "a measurement tells what it measured")]
 
 use std::time::{Duration, Instant};
 
@@ -88,6 +87,7 @@ fn a_hundred_thousand_orders_for_a_day_of_five_minutes() {
 /// What it takes to clear again after one more order, ten thousand times.
 #[test]
 #[ignore = "slow in a debug build"]
+#[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
 fn one_more_order_for_ten_thousand() {
     let (offers, orders) = region(288, 20_000, 300, 7);
     let (first, more) = orders.split_at(10_000);

@@ -34,6 +34,9 @@ impl Auction {
 
     /// Leaves out who cannot be filled as the order asks, and lets in again who can after all.
     pub(super) fn settle(&mut self) {
+        if self.flagged.is_empty() {
+            return;
+        }
         while self.leave_out() {}
         let mut tried = BTreeSet::new();
         let mut welfare = self.welfare();

@@ -160,10 +160,18 @@ impl Auction {
                 clearing.sales.insert((slot, seller), Sale::of(units, price));
             }
         }
-        for (line, &fill) in self.book.lines.iter().zip(&fills) {
-            let shares = pro_rata(fill, &line.orders);
-            clearing.fills.extend(shares.into_iter().map(|(id, share)| (id, units(share))));
+        let mut filled = Vec::new();
+        for (line, &fill) in self.book.lines.iter().zip(&fills).filter(|(_, fill)| **fill > 0) {
+            match line.orders.as_slice() {
+                [(id, _)] => filled.push((*id, units(fill))),
+                orders => {
+                    let shares = pro_rata(fill, orders).into_iter();
+                    filled.extend(shares.map(|(id, share)| (id, units(share))));
+                }
+            }
         }
+        filled.sort_unstable();
+        clearing.fills = filled.into_iter().collect();
         let (alone, gains) = (self.gain_alone(&costs), self.gains(&costs));
         clearing.bound = self.relaxed.min(alone + gains.values().sum::<i128>());
         let filled = self.filled_groups(&fills);

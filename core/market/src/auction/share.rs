@@ -10,6 +10,12 @@ pub(super) fn pro_rata<Who: Ord + Clone>(amount: i64, parts: &[(Who, i64)]) -> V
     if amount == 0 || total == 0 {
         return Vec::new();
     }
+    if let [(who, _)] = parts {
+        return vec![(who.clone(), amount)];
+    }
+    if i128::from(amount) == total {
+        return parts.to_vec();
+    }
     let mut shares: Vec<(i128, &Who, i128)> = parts
         .iter()
         .map(|(who, part)| {
