@@ -65,6 +65,9 @@ struct Paths {
     arcs: Vec<(usize, usize, i64)>,
 }
 
+/// Dearer arcs are left out at first: they rarely matter.
+const NEAR_MICRO: i64 = 1 << 10;
+
 impl Paths {
     fn new(prices: impl Iterator<Item = i64>) -> Self {
         let mut heights = vec![0];
@@ -78,24 +81,36 @@ impl Paths {
         self.arcs.push((from, to, cost + self.heights[from] - self.heights[to]));
     }
 
-    /// The distance of every node from node 0, which reaches all: Dijkstra's search.
-    fn shortest(self) -> Vec<i64> {
-        let Self { heights, arcs } = self;
+    /// The distance of every node from node 0, which reaches all by the arcs over one slot.
+    fn shortest(&self) -> Vec<i64> {
+        let farthest = |distances: &[i64]| distances.iter().copied().max().unwrap_or(0);
+        let mut distances = self.search(NEAR_MICRO);
+        // An arc that costs as much as the farthest node is away makes no way shorter.
+        if farthest(&distances) > NEAR_MICRO {
+            distances = self.search(farthest(&distances));
+        }
+        distances.iter().zip(&self.heights).map(|(&distance, &height)| distance + height).collect()
+    }
+
+    /// Dijkstra's search over arcs of one slot, and others below a cost. Costs and distances are
+    /// beyond the heights.
+    fn search(&self, below: i64) -> Vec<i64> {
+        let near = |arc: &&(usize, usize, i64)| arc.2 < below || arc.0 + 1 == arc.1;
         // The arcs of node n are `order[starts[n]..starts[n + 1]]`.
-        let mut starts = vec![0; heights.len() + 1];
-        for &(from, ..) in &arcs {
+        let mut starts = vec![0; self.heights.len() + 1];
+        for &(from, ..) in self.arcs.iter().filter(near) {
             starts[from + 1] += 1;
         }
         for node in 1..starts.len() {
             starts[node] += starts[node - 1];
         }
         let mut places = starts.clone();
-        let mut order = vec![(0, 0); arcs.len()];
-        for (from, to, cost) in arcs {
+        let mut order = vec![(0, 0); starts.last().copied().unwrap_or(0)];
+        for &(from, to, cost) in self.arcs.iter().filter(near) {
             order[places[from]] = (to, cost);
             places[from] += 1;
         }
-        let mut distances = vec![i64::MAX; heights.len()];
+        let mut distances = vec![i64::MAX; self.heights.len()];
         let mut heap = BinaryHeap::from([Reverse((0, 0))]);
         distances[0] = 0;
         while let Some(Reverse((distance, node))) = heap.pop() {
@@ -110,6 +125,6 @@ impl Paths {
                 }
             }
         }
-        distances.iter().zip(heights).map(|(&distance, height)| distance + height).collect()
+        distances
     }
 }
