@@ -114,6 +114,11 @@ fn a_fill_that_is_made_up_is_found() {
         let found = market.violations_with("fills.csv", &format!("{fills}{id},1\n"));
         assert!(!found.is_empty(), "bid {id}");
     }
+    let sales = market.read("sales.csv") + "r0,0,nobody,1,";
+    for receipts in ["-1", "170141183460469231731687303715884105727", "1000000000000000000000"] {
+        let found = market.violations_with("sales.csv", &format!("{sales}{receipts}\n"));
+        assert!(!found.is_empty(), "{receipts}");
+    }
     for row in ["121,1", "1,-3", "1,x", "nobody,", ",,"] {
         assert!(
             !market.violations_with("fills.csv", &format!("{fills}{row}\n")).is_empty(),

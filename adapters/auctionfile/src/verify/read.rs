@@ -11,7 +11,7 @@ use headroom_units::limits::PRICE_MICRO_MAX;
 use super::Fill;
 use crate::{
     book::{Book, FileError, key, read},
-    limits::SLOT_NUMBER_MAX,
+    limits::{RECEIPTS_MICRO_MAX, SLOT_NUMBER_MAX},
     results::{FILLS, PRICES, SALES},
     table::{Columns, Mistakes, rows},
 };
@@ -147,10 +147,10 @@ fn sales(book: &Book<'_>, text: &str, violations: &mut Mistakes) -> Vec<Sales> {
         let seller = row.name(2).map(str::to_owned);
         let units = row.number(3, 0, u64::MAX >> 1);
         // A billion units at a million million micro-units each need more than 64 bits.
-        let receipts: Option<u128> = row.text(4).parse().ok();
-        let receipts = receipts.and_then(|receipts| i128::try_from(receipts).ok());
+        let receipts = row.text(4).parse().ok().filter(|receipts| *receipts <= RECEIPTS_MICRO_MAX);
+        let receipts = receipts.and_then(|receipts: u128| i128::try_from(receipts).ok());
         if receipts.is_none() {
-            row.refuse(4, "is no amount of micro-units");
+            row.refuse(4, format_args!("is no amount from 0 to {RECEIPTS_MICRO_MAX} micro-units"));
         }
         Some((region?, (slot?, seller?), (units?, receipts?)))
     });
