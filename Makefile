@@ -15,7 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci bench-dns bench-edge conformance-edge slow-clients fuzz setup setup-lint
+.PHONY: help demo test lint audit ci bench-dns bench-edge bench-market conformance-edge slow-clients fuzz setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -76,6 +76,13 @@ bench-dns: setup ## compare the name server with NSD, Knot DNS, gdnsd and PowerD
 	  strace:strace ldns-signzone:ldnsutils :pdns-backend-bind :knot-module-geoip
 	$(CARGO) build --release --locked --package headroom --bin headroom
 	python3 bench/dns/run.py --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
+
+bench-market: setup ## clear and check a million bids, and re-clear after one more
+	@command -v python3 >/dev/null 2>&1 || { \
+	  echo 'error: python3 (3.11 or later) is missing: apt-get install python3' >&2; exit 1; }
+	$(CARGO) build --release --locked --package headroom --bin headroom
+	python3 bench/market/run.py --rounds $(ROUNDS) --cargo $(CARGO) \
 	  --headroom "$${CARGO_TARGET_DIR:-target}/release/headroom" $(ARGS)
 
 fuzz: setup ## fuzz what comes from outside, SECONDS for each target (nightly Rust, a C++ compiler)

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  arguments ──clap──► Command ──► roles (all, exchange, edge, dns, demo): run until a signal
-//!                              ├─► files (check-config, plan show --file, dnssec)
+//!                              ├─► files (check-config, plan show --file, dnssec, auction)
 //!                              └─► the API of a running exchange: everything else
 //! ```
 //!
 //! Every answer is a table, or with `--json` the API's own JSON. Exit codes: 0 done, 1 failed,
 //! 2 wrong arguments or a wrong configuration.
 
+mod auction;
 mod bid;
 mod check_config;
 mod contract;
@@ -37,6 +38,7 @@ use clap::Parser;
 
 use crate::client::{Answer, Client};
 use crate::config::ConfigErrors;
+use headroom_auctionfile::FileError;
 
 const FAILED: u8 = 1;
 const WRONG_INPUT: u8 = 2;
@@ -126,6 +128,9 @@ pub enum Command {
     /// Keys of signed zones: make, list, exchange, withdraw
     #[command(subcommand)]
     Dnssec(dnssec::Command),
+    /// A call auction on plain files: make a market, clear it, check the result
+    #[command(subcommand)]
+    Auction(auction::Command),
     /// What a running exchange answers.
     #[command(flatten)]
     Ask(Ask),
@@ -218,6 +223,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Edge(args) => role::edge(args, global.log_format)?,
         Command::Dns(args) => role::dns(args, global.log_format)?,
         Command::CheckConfig(args) => return check_config::run(&args, global.json, out),
+        Command::Auction(command) => return auction::run(&command, global.json, out),
         Command::Dnssec(command) => dnssec::run(&command, global.json, out)?,
         Command::Ask(question) => {
             let client = Client::new(&global.api, token(&global)?)?;
@@ -263,7 +269,9 @@ fn report(error: &anyhow::Error, err: &mut dyn Write) -> ExitCode {
     }
     // With stderr gone nobody can be told.
     let _ = writeln!(err, "error: {}", causes(error));
-    let wrong_input = error.downcast_ref::<ConfigErrors>().is_some();
+    let wrong_file = error.downcast_ref::<FileError>();
+    let wrong_input = error.downcast_ref::<ConfigErrors>().is_some()
+        || matches!(wrong_file, Some(FileError::Malformed(_)));
     ExitCode::from(if wrong_input { WRONG_INPUT } else { FAILED })
 }
 

@@ -430,7 +430,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use expect_test::expect;
-    use headroom_market::{Command, Market, Offer, OfferStep, Rules};
+    use headroom_market::{Command, Market, Offer, OfferStep, Rules, Seller};
     use headroom_units::{SlotLength, Timestamp, UnitSize};
 
     use super::*;
@@ -460,6 +460,7 @@ mod tests {
             class,
         };
         let offer = |slot| Offer {
+            seller: Seller::Operator,
             region: region.clone(),
             slot,
             steps: vec![OfferStep {

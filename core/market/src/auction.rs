@@ -1,4 +1,4 @@
-//! An exact uniform-price call auction for one region over many slots.
+//! An exact uniform-price call auction over many slots, with several sellers.
 //!
 //! Orders want the same units in each slot of a contiguous run; they are divisible. The auction
 //! finds the fills of greatest welfare (what the filled orders are worth, less what the sold steps
@@ -11,22 +11,32 @@
 //! Where several price vectors support the fills, a slot in which nothing is sold counts at its
 //! cheapest step, and the prices taken have the least running total from the first slot on: the
 //! lowest for the buyers. Orders for the same slots with the same limit are filled pro rata, by
-//! largest remainder, then lower [`BidId`]. Nothing depends on the order of the inputs.
+//! largest remainder, then lower [`BidId`]; sellers at one price sell pro rata alike, then lower
+//! [`Seller`]. Nothing depends on the order of the inputs.
+//!
+//! As a flagged exception an order may have a minimum, or be one of a [`Group`] of which at most
+//! one is filled. It is filled as it asks at those prices, or not at all; one that is worth more
+//! than the prices and is not filled is told in [`Clearing::rejected`].
 //!
 //! It does not know purchasers, money held or contracts: `Market` does. [`crate::verify`] checks
 //! a clearing without knowing how it was found.
 
 mod book;
-mod flow;
+mod call;
+mod flagged;
 mod prices;
+mod region;
+mod share;
+mod simplex;
 mod solve;
 
 use std::collections::BTreeMap;
 
 use headroom_units::{BidId, Price, Slot, SlotRange, Units, limits::PRICE_MICRO_MAX};
 
-use crate::Offer;
-use book::{Book, Line};
+use crate::{Offer, Seller};
+pub use call::{CallClearing, Step, clear_call, in_turn};
+pub use region::Auction;
 
 /// What someone would buy: up to `units` in each of the `slots`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +49,38 @@ pub struct Order {
     pub units: Units,
     /// The highest average price per unit and slot.
     pub limit: Price,
+    /// The fewest units, if any; zero for a divisible order, all of them for all or nothing.
+    pub minimum: Units,
+    /// The orders of which at most one is filled.
+    pub group: Option<Group>,
+}
+
+/// Orders of which at most one is filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(u64);
+
+impl Group {
+    /// The group with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl Order {
+    /// An order that is content with any part.
+    #[must_use]
+    pub const fn divisible(id: BidId, slots: SlotRange, units: Units, limit: Price) -> Self {
+        Self { id, slots, units, limit, minimum: Units::ZERO, group: None }
+    }
+
+    /// True for an order that is not content with any part: it has a minimum or a group. A minimum
+    /// of one unit is none.
+    #[must_use]
+    pub const fn is_flagged(&self) -> bool {
+        self.minimum.count() > 1 || self.group.is_some()
+    }
+
     /// What one unit in all the slots is worth, in micro-units: limit times slots, counted up to
     /// the highest [`Price`], so that every clearing price is a valid one.
     #[must_use]
@@ -62,6 +101,41 @@ pub struct SlotClearing {
     pub price: Option<Price>,
 }
 
+/// What one seller sold in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sale {
+    /// The units.
+    pub units: Units,
+    /// What they bring: units times the price of the slot, in micro-units.
+    pub receipts_micro: i128,
+}
+
+impl Sale {
+    fn of(units: Units, price: Price) -> Self {
+        Self { units, receipts_micro: i128::from(units.count()) * i128::from(price.micro()) }
+    }
+}
+
+/// A flagged order that is worth more than the prices of its slots and was not filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// What a unit in all its slots is worth beyond the prices, in micro-units.
+    pub surplus_micro: i64,
+    /// The group of the order.
+    pub group: Option<Group>,
+    /// Why it was not filled.
+    pub because: Because,
+}
+
+/// Why a flagged order that is worth more than the prices was not filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// Not as many units as it asks were to be had at these prices: paradoxically rejected.
+    Minimum,
+    /// Another order of its group was filled.
+    Exclusive,
+}
+
 /// The result of an auction.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Clearing {
@@ -69,71 +143,26 @@ pub struct Clearing {
     pub fills: BTreeMap<BidId, Units>,
     /// Every slot that was offered.
     pub slots: BTreeMap<Slot, SlotClearing>,
+    /// What each seller sold of each slot.
+    pub sales: BTreeMap<(Slot, Seller), Sale>,
+    /// The flagged orders that are worth more than the prices and were not filled.
+    pub rejected: BTreeMap<BidId, Rejected>,
     /// What the fills are worth to the buyers less what the sold steps ask, in micro-units.
     pub welfare: i128,
+    /// What no other fills can exceed, in micro-units: at these prices buyers and sellers together
+    /// could gain no more, or the relaxed welfare if that is less. The welfare itself if no order
+    /// is flagged.
+    pub bound: i128,
+    /// The welfare if every order were divisible and of no group, in micro-units.
+    pub relaxed: i128,
 }
 
 /// Clears `orders` against `offers`, which are all of one region.
 ///
 /// Several offers of a slot count together, up to [`Units::MAX`] per slot. Only the first
-/// [`crate::limits::AUCTION_SLOTS_MAX`] slots with something to sell are sold.
+/// [`crate::limits::AUCTION_SLOTS_MAX`] slots with something to sell are sold. An order whose
+/// minimum is above its units is not filled.
 #[must_use]
 pub fn clear(offers: &[Offer], orders: &[Order]) -> Clearing {
-    let book = Book::new(offers, orders);
-    let optimum = solve::optimum(&book);
-    let sold = book.sold(&optimum.fills);
-    let prices = prices::lowest(&book, &optimum, &sold);
-
-    let mut slots: BTreeMap<Slot, SlotClearing> = offers
-        .iter()
-        .map(|offer| {
-            let nothing = SlotClearing { offered: Units::ZERO, sold: Units::ZERO, price: None };
-            (offer.slot, nothing)
-        })
-        .collect();
-    for (index, (&sold, price)) in sold.iter().zip(prices).enumerate() {
-        let offered = book.offered(index);
-        let price = (sold > 0).then(|| {
-            Price::from_micro(price)
-                .expect("a filled order covers the slot, and its value is a valid price")
-        });
-        slots.insert(book.slots[index], SlotClearing { offered, sold: units(sold), price });
-    }
-    let mut fills = BTreeMap::new();
-    for (line, &fill) in book.lines.iter().zip(&optimum.fills) {
-        share(line, fill, &mut fills);
-    }
-    Clearing { fills, slots, welfare: book.welfare(&optimum.fills, &sold) }
-}
-
-/// Divides the fill of a line among its orders: pro rata, largest remainder, lower id.
-fn share(line: &Line, fill: i64, fills: &mut BTreeMap<BidId, Units>) {
-    let (fill, total) = (i128::from(fill), i128::from(line.units));
-    if fill == 0 {
-        return;
-    }
-    let mut parts: Vec<(i128, BidId, i128)> = line
-        .orders
-        .iter()
-        .map(|&(id, units)| {
-            let exact = fill * i128::from(units);
-            (exact % total, id, exact / total)
-        })
-        .collect();
-    let shared: i128 = parts.iter().map(|&(_, _, part)| part).sum();
-    parts.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut left = fill - shared;
-    for (_, id, part) in parts {
-        let extra = left.min(1);
-        left -= extra;
-        if part + extra > 0 {
-            let part = i64::try_from(part + extra).expect("a part is at most the fill");
-            let so_far = fills.entry(id).or_insert(Units::ZERO);
-            *so_far = *so_far + units(part);
-        }
-    }
-}
-
-fn units(count: i64) -> Units {
-    Units::saturating(u64::try_from(count).unwrap_or(0))
+    Auction::new(offers, orders).clear()
 }

@@ -31,7 +31,10 @@ mod rejection;
 mod stage;
 mod verify;
 
-pub use auction::{Clearing, Order, SlotClearing, clear};
+pub use auction::{
+    Auction, Because, CallClearing, Clearing, Group, Order, Rejected, Sale, SlotClearing, Step,
+    clear, clear_call, in_turn,
+};
 pub use audit::{Audit, Finding};
 pub use bid::{Bid, BidRecord, BidStatus};
 pub use command::{Command, Rules};
@@ -39,7 +42,7 @@ pub use contract::{Contract, DeliveredSecond, Delivery, Settlement};
 pub use event::{ClearedSlot, Event};
 pub use ledger::{Account, Ledger, Posting};
 pub use market::{Market, Outcome};
-pub use offer::{Offer, OfferPolicy, OfferStep, offer_curve};
+pub use offer::{Offer, OfferPolicy, OfferStep, Seller, offer_curve};
 pub use rejection::Rejection;
 pub use stage::{Entered, Stage};
 pub use verify::{Flaw, verify};

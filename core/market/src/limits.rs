@@ -6,6 +6,12 @@ use headroom_units::limits::{PRICE_MICRO_MAX, SLOT_SECONDS_MAX, SLOTS_MAX, UNITS
 pub const OPEN_BIDS_MAX: usize = 10_000;
 /// The most slots one auction sells.
 pub const AUCTION_SLOTS_MAX: usize = 35_136;
+/// So many flagged orders of a region are tried again after they were left out.
+pub const READMISSIONS_MAX: usize = 256;
+/// So often others may be left out while one is tried again.
+pub const READMISSION_ROUNDS_MAX: usize = 4;
+/// So often it is tried to move groups of several regions after their first place.
+pub const MOVES_MAX: usize = 16;
 /// The longest name of who credited an account, in bytes.
 pub const CREDITED_BY_LEN_MAX: usize = 200;
 /// The most money, in micro-units, that may ever come into the purchasers' accounts, by credits
@@ -30,5 +36,6 @@ const _: () = assert!(
         >= UNITS_MAX as i128 * UNITS_MAX as i128 * SLOT_SECONDS_MAX as i128 * 1_000
 );
 // Distances of the auction's graph: each slot adds at most one price, and the search adds three.
+// The solver's heights have 64 bits above what breaks ties, and each slot adds at most one price.
 const _: () =
     assert!((PRICE_MICRO_MAX as i128 + 1) * (AUCTION_SLOTS_MAX as i128) < i64::MAX as i128 / 8);

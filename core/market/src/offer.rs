@@ -7,7 +7,7 @@
 //!
 //! It does not forecast: the quantiles of spare capacity are handed in.
 
-use headroom_units::{Fraction, Price, RegionId, Slot, Units};
+use headroom_units::{Fraction, Price, PurchaserId, RegionId, Slot, Units};
 
 /// Some units at one price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +18,20 @@ pub struct OfferStep {
     pub price: Price,
 }
 
+/// Who sells. The order decides what pro-rata division leaves open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seller {
+    /// Who runs the proxy network.
+    Operator,
+    /// Who resells what was bought.
+    Purchaser(PurchaserId),
+}
+
 /// A price-quantity curve for one region and slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
+    /// Whose capacity it is.
+    pub seller: Seller,
     /// Where the capacity is.
     pub region: RegionId,
     /// When it is for sale.
@@ -40,7 +51,7 @@ pub struct OfferPolicy {
     pub reserve: Price,
 }
 
-/// The offer that earns the most from an uncertain spare capacity.
+/// The operator's offer that earns the most from an uncertain spare capacity.
 ///
 /// `spare` holds, by rising risk, how many units (cumulative) can be offered so that they fall
 /// short with that risk. Where a riskier quantity is smaller than a safer one, the safer one
@@ -69,7 +80,7 @@ pub fn offer_curve(
             _ => steps.push(OfferStep { units, price }),
         }
     }
-    Offer { region, slot, steps }
+    Offer { seller: Seller::Operator, region, slot, steps }
 }
 
 /// The lowest price at which a unit with this risk is worth offering, or `None` if none is.

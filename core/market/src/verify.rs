@@ -2,10 +2,13 @@
 //! found, and shares no code with the solver.
 //!
 //! No flaw means that the fills are feasible and that the prices support them; by duality no
-//! other fills have a greater welfare. It does not check that the prices are the lowest that do,
-//! nor how ties were divided.
+//! other fills have a greater welfare, if no order is flagged; else the bound tells how much greater
+//! it could be. It does not check that the prices are the lowest that do, nor how ties were divided.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use headroom_units::{BidId, Price, Slot, Units};
 
@@ -27,6 +30,16 @@ pub enum Flaw {
         asked: Units,
         /// What it got.
         filled: Units,
+    },
+    /// An order got fewer units than its minimum.
+    BelowMinimum {
+        /// The order.
+        bid: BidId,
+    },
+    /// A second order of a group is filled.
+    SecondOfGroup {
+        /// The order.
+        bid: BidId,
     },
     /// A filled order pays more than its limit.
     AboveLimit {
@@ -75,6 +88,19 @@ pub enum Flaw {
         /// What the step asks.
         ask: Price,
     },
+    /// What the sellers sold of a slot is not what was sold, or they receive something else than
+    /// the buyers pay.
+    Sales {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The stated bound is below the welfare, or not what the prices say.
+    Bound {
+        /// The most that the prices allow, in micro-units.
+        most: i128,
+        /// What was stated.
+        stated: i128,
+    },
     /// The stated welfare is not what the fills add up to.
     Welfare {
         /// What they add up to, in micro-units.
@@ -90,6 +116,19 @@ impl fmt::Display for Flaw {
             Self::UnknownOrder { bid } => write!(f, "{bid} was filled, but no such order exists"),
             Self::Overfilled { bid, asked, filled } => {
                 write!(f, "{bid} asked for {asked} and got {filled}")
+            }
+            Self::BelowMinimum { bid } => write!(f, "{bid} got fewer units than its minimum"),
+            Self::SecondOfGroup { bid } => {
+                write!(f, "{bid} was filled beside another order of its group")
+            }
+            Self::Sales { slot } => {
+                write!(f, "slot {slot} has sales that are not what was sold, or paid")
+            }
+            Self::Bound { most, stated } => {
+                write!(
+                    f,
+                    "the bound is {most} micro-units at most, and not below the welfare; stated are {stated}"
+                )
             }
             Self::AboveLimit { bid, cost_micro, value_micro } => {
                 write!(f, "{bid} pays {cost_micro} micro-units for what it values at {value_micro}")
@@ -138,8 +177,40 @@ pub fn verify(offers: &[Offer], orders: &[Order], clearing: &Clearing) -> Vec<Fl
     if welfare != clearing.welfare {
         flaws.push(Flaw::Welfare { counted: welfare, stated: clearing.welfare });
     }
+    check_sales(clearing, &mut flaws);
+    check_groups(orders, clearing, &mut flaws);
     check_orders(orders, clearing, &curves, &mut flaws);
+    if clearing.bound < welfare || clearing.relaxed < clearing.bound {
+        flaws.push(Flaw::Bound { most: clearing.relaxed, stated: clearing.bound });
+    }
     flaws
+}
+
+/// Checks that sellers sold and receive what buyers got and pay.
+fn check_sales(clearing: &Clearing, flaws: &mut Vec<Flaw>) {
+    let mut sales: BTreeMap<Slot, (u64, i128)> = BTreeMap::new();
+    for ((slot, _), sale) in &clearing.sales {
+        let (units, receipts) = sales.entry(*slot).or_default();
+        *units += sale.units.count();
+        *receipts += sale.receipts_micro;
+    }
+    for (&slot, stated) in &clearing.slots {
+        let sold = stated.sold.count();
+        let paid = i128::from(stated.price.map_or(0, Price::micro)) * i128::from(sold);
+        if sales.remove(&slot).unwrap_or_default() != (sold, paid) {
+            flaws.push(Flaw::Sales { slot });
+        }
+    }
+    flaws.extend(sales.into_keys().map(|slot| Flaw::Sales { slot }));
+}
+
+fn check_groups(orders: &[Order], clearing: &Clearing, flaws: &mut Vec<Flaw>) {
+    let mut filled = BTreeSet::new();
+    for order in orders.iter().filter(|order| clearing.fills.contains_key(&order.id)) {
+        if order.group.is_some_and(|group| !filled.insert(group)) {
+            flaws.push(Flaw::SecondOfGroup { bid: order.id });
+        }
+    }
 }
 
 /// The steps of each slot by rising price, up to what one slot may sell in total.
@@ -177,6 +248,9 @@ fn check_fills(
         };
         if filled > order.units {
             flaws.push(Flaw::Overfilled { bid, asked: order.units, filled });
+        }
+        if filled < order.minimum {
+            flaws.push(Flaw::BelowMinimum { bid });
         }
         worth += i128::from(order.value_micro()) * i128::from(filled.count());
         for slot in order.slots.iter() {
@@ -241,7 +315,8 @@ fn check_orders(
         if !filled.is_zero() && cost_micro > value_micro {
             flaws.push(Flaw::AboveLimit { bid, cost_micro, value_micro });
         }
-        if filled < order.units && cost_micro < value_micro {
+        let rejected = filled.is_zero() && order.is_flagged();
+        if filled < order.units && cost_micro < value_micro && !rejected {
             flaws.push(Flaw::LeftOut { bid });
         }
     }

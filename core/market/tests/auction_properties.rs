@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
 mod build;
-
-use std::collections::BTreeMap;
+mod exhaust;
 
 use build::{offer, order};
-use headroom_market::{Offer, Order, clear, verify};
-use headroom_units::{Price, Slot};
+use exhaust::best;
+use headroom_market::{Auction, Offer, Order, clear, verify};
+use headroom_units::Price;
 use proptest::prelude::*;
 
 /// Small markets: few slots, small numbers, so that ties and full slots are common.
@@ -29,49 +29,8 @@ fn markets() -> impl Strategy<Value = (Vec<Offer>, Vec<Order>)> {
     })
 }
 
-type Asks = BTreeMap<u64, Vec<i128>>;
-
-/// The greatest welfare and then the most unit-slots traded, by trying every whole fill.
-fn best(offers: &[Offer], orders: &[Order]) -> (i128, u64) {
-    let mut asks = Asks::new();
-    for offer in offers {
-        for step in &offer.steps {
-            let units = usize::try_from(step.units.count()).unwrap();
-            let asks = asks.entry(offer.slot.number()).or_default();
-            asks.extend(std::iter::repeat_n(i128::from(step.price.micro()), units));
-            asks.sort_unstable();
-        }
-    }
-    best_of(orders, &mut BTreeMap::new(), &asks)
-}
-
-fn best_of(orders: &[Order], sold: &mut BTreeMap<u64, usize>, asks: &Asks) -> (i128, u64) {
-    let Some((order, rest)) = orders.split_first() else { return (0, 0) };
-    let mut best = best_of(rest, sold, asks);
-    let (before, mut gained) = (sold.clone(), 0);
-    for taken in 1..=order.units.count() {
-        for slot in order.slots.iter().map(Slot::number) {
-            let sold = sold.entry(slot).or_default();
-            let Some(ask) = asks.get(&slot).and_then(|asks| asks.get(*sold)) else {
-                *sold = usize::MAX;
-                continue;
-            };
-            *sold += 1;
-            gained -= ask;
-        }
-        if order.slots.iter().any(|slot| sold[&slot.number()] == usize::MAX) {
-            break;
-        }
-        gained += i128::from(order.value_micro());
-        let (welfare, traded) = best_of(rest, sold, asks);
-        best = best.max((gained + welfare, taken * order.slots.count() + traded));
-    }
-    *sold = before;
-    best
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn every_clearing_passes_the_verifier((offers, orders) in markets()) {
@@ -97,6 +56,15 @@ proptest! {
         random.shuffle(&mut offers);
         random.shuffle(&mut orders);
         prop_assert_eq!(clear(&offers, &orders), expected);
+    }
+
+    #[test]
+    fn one_more_order_is_cleared_as_if_it_had_been_there((offers, orders) in markets()) {
+        let mut auction = Auction::new(&offers, &[]);
+        for (number, order) in orders.iter().enumerate() {
+            auction.insert(order);
+            prop_assert_eq!(auction.clear(), clear(&offers, &orders[..=number]));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use headroom_market::{Audit, Command, Delivery, Event, Market, Offer, OfferStep, Rules};
+use headroom_market::{Audit, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Seller};
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, RegionId, Slot, SlotLength, SlotRange, Timestamp,
     UnitSize, Units,
@@ -46,6 +46,7 @@ fn log() -> Vec<Event> {
     };
     let open = |purchaser: &str| Command::OpenAccount { purchaser: purchaser.parse().unwrap() };
     let offer = |slot| Offer {
+        seller: Seller::Operator,
         region: region.clone(),
         slot: Slot::new(slot),
         steps: vec![OfferStep { units: Units::saturating(12), price: price(20) }],

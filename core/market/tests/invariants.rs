@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use headroom_market::{
-    Account, Audit, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Stage,
+    Account, Audit, BidStatus, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Seller,
+    Stage,
 };
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, Slot, SlotLength, SlotRange,
@@ -73,7 +74,7 @@ fn commands() -> impl Strategy<Value = Vec<(u64, Command)>> {
             prop::collection::vec((0..15_u64, 0..20_u64), 1..3), 5..9
         )).prop_map(|(place, curves)| Command::Clear {
             region: region(place),
-            offers: curves.iter().zip(0..).map(|(steps, ahead)| Offer {
+            offers: curves.iter().zip(0..).map(|(steps, ahead)| Offer { seller: Seller::Operator,
                 region: region(place),
                 slot: Slot::new(ahead),
                 steps: steps
@@ -270,7 +271,7 @@ proptest! {
             limit: price(13),
             class: Class::Firm,
         }, 0);
-        let offers = (1..4).map(|slot| Offer {
+        let offers = (1..4).map(|slot| Offer { seller: Seller::Operator,
             region: region(0),
             slot: Slot::new(slot),
             steps: vec![OfferStep { units: Units::saturating(9), price: price(7) }],

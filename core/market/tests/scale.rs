@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
-use headroom_market::{Offer, OfferStep, Order, clear, verify};
+use std::time::{Duration, Instant};
+
+use headroom_market::{Auction, Offer, OfferStep, Order, Seller, clear, verify};
 use headroom_units::{BidId, Price, Slot, SlotRange, Units};
 
 /// A region with a daily curve of spare capacity and steps like a forecast's, and orders of mixed
@@ -21,7 +23,12 @@ fn region(slots: u64, orders: u64, demand_percent: u64, seed: u64) -> (Vec<Offer
                 units: Units::saturating(spare / 8),
                 price: price(50 + 40 * i64::from(2_u32.pow(step))),
             });
-            Offer { region: "east".parse().unwrap(), slot: Slot::new(slot), steps: steps.collect() }
+            Offer {
+                seller: Seller::Operator,
+                region: "east".parse().unwrap(),
+                slot: Slot::new(slot),
+                steps: steps.collect(),
+            }
         })
         .collect();
     let mean = capacity * demand_percent / 100 / orders / 12;
@@ -29,12 +36,12 @@ fn region(slots: u64, orders: u64, demand_percent: u64, seed: u64) -> (Vec<Offer
         .map(|id| {
             let first = random.u64(0..slots);
             let last = (first + random.u64(0..24)).min(slots - 1);
-            Order {
-                id: BidId::new(id),
-                slots: SlotRange::new(Slot::new(first), Slot::new(last)).unwrap(),
-                units: Units::saturating(random.u64(1..=2 * mean.max(1))),
-                limit: price(random.i64(50..4_000)),
-            }
+            Order::divisible(
+                BidId::new(id),
+                SlotRange::new(Slot::new(first), Slot::new(last)).unwrap(),
+                Units::saturating(random.u64(1..=2 * mean.max(1))),
+                price(random.i64(50..4_000)),
+            )
         })
         .collect();
     (offers, orders)
@@ -75,4 +82,32 @@ fn two_thousand_orders_for_half_the_capacity() {
 #[ignore = "slow in a debug build"]
 fn a_hundred_thousand_orders_for_a_day_of_five_minutes() {
     clears(288, 100_000, 150);
+}
+
+/// What it takes to clear again after one more order, ten thousand times.
+#[test]
+#[ignore = "slow in a debug build"]
+#[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+fn one_more_order_for_ten_thousand() {
+    let (offers, orders) = region(288, 20_000, 300, 7);
+    let (first, more) = orders.split_at(10_000);
+    let mut auction = Auction::new(&offers, first);
+    let _ = auction.clear();
+    let mut times: Vec<Duration> = Vec::new();
+    let mut last = None;
+    for order in more {
+        let start = Instant::now();
+        auction.insert(order);
+        last = Some(auction.clear());
+        times.push(start.elapsed());
+    }
+    assert_eq!(last, Some(clear(&offers, &orders)));
+    times.sort_unstable();
+    let at = |per_mille: usize| times[times.len() * per_mille / 1_000].as_secs_f64() * 1e3;
+    eprintln!(
+        "one more order: median {:.2} ms, p99 {:.2} ms, most {:.2} ms",
+        at(500),
+        at(990),
+        at(999)
+    );
 }

@@ -53,6 +53,14 @@ pub(super) fn money(micro: i64) -> String {
     headroom_units::Money::from_micro(micro).to_string()
 }
 
+/// A sum of many amounts in millionths as a decimal number.
+pub(super) fn wide_money(micro: i128) -> String {
+    let (sign, micro) = (if micro < 0 { "-" } else { "" }, micro.unsigned_abs());
+    let (whole, part) = (micro / 1_000_000, micro % 1_000_000);
+    let text = format!("{sign}{whole}.{part:06}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Several values in one cell.
 pub(super) fn joined<T: fmt::Display>(values: impl IntoIterator<Item = T>) -> String {
     let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
@@ -82,6 +90,8 @@ mod tests {
         "#]]
         .assert_eq(&table.to_string());
         assert_eq!(Table::new(&["id"]).to_string(), "(no id)\n");
+        assert_eq!(wide_money(-20_050_000), "-20.05");
+        assert_eq!((wide_money(0), wide_money(10_000_000)), ("0".into(), "10".into()));
         assert_eq!((money(-1_500_000), joined(Vec::<u8>::new())), ("-1.5".into(), "-".into()));
     }
 }

@@ -15,7 +15,8 @@ const SERIALISED_ELSEWHERE: [Exception; 1] =
     [("headroom/src/demo/report.rs", "the file that `headroom demo --report` writes")];
 
 /// Files whose tests do not run with the others.
-const MEASUREMENTS: [Exception; 3] = [
+const MEASUREMENTS: [Exception; 4] = [
+    ("adapters/auctionfile/tests/scale.rs", "clears and checks markets of a million bids"),
     ("core/market/tests/scale.rs", "clears markets that take minutes in a debug build"),
     ("services/dns/src/dnssec/tests/scale.rs", "measures how long large tables take to make"),
     ("services/dns/tests/scale.rs", "measures how long a new plan takes, on a quiet machine"),

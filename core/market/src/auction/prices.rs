@@ -6,56 +6,125 @@
 //! an arc `d(to) <= d(from) + cost`; the greatest such `d`, and so the least running total of the
 //! prices, is the shortest distance.
 
-use super::{
-    book::Book,
-    flow::{Cost, Graph},
-    solve::Optimum,
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::book::{Book, Line};
 
 /// The price of each slot in micro-units. Where nothing was sold it is the cheapest step's.
-pub(super) fn lowest(book: &Book, optimum: &Optimum, sold: &[i64]) -> Vec<i64> {
+///
+/// `supporting` are prices that support the fills of the `lines`, but may be too low where nothing
+/// is sold.
+pub(super) fn lowest<'b>(
+    book: &Book,
+    lines: impl Iterator<Item = (&'b Line, i64)>,
+    sold: &[i64],
+    supporting: impl Iterator<Item = i64>,
+) -> Vec<i64> {
     let bounds: Vec<(i64, Option<i64>)> =
         (0..sold.len()).map(|slot| step_bounds(book, slot, sold[slot])).collect();
-    let mut graph = Graph::new(starting_heights(optimum, sold, &bounds));
+    // Raised to the cheapest step where nothing is sold: no filled order covers such a slot, so no
+    // bound breaks.
+    let raised = supporting.zip(sold).zip(&bounds);
+    let raised = raised.map(|((price, &sold), &(floor, _))| if sold > 0 { price } else { floor });
+    let mut paths = Paths::new(raised);
     for (slot, &(floor, ceiling)) in bounds.iter().enumerate() {
-        graph.add((slot, slot + 1), 1, 0, Cost::money(-floor));
+        paths.add((slot, slot + 1), -floor);
         if let Some(ceiling) = ceiling {
-            graph.add((slot + 1, slot), 1, 0, Cost::money(ceiling));
+            paths.add((slot + 1, slot), ceiling);
         }
     }
-    for (line, &fill) in book.lines.iter().zip(&optimum.fills) {
-        let could_take_more = i64::from(fill < line.units);
-        let filled = i64::from(fill > 0);
-        graph.add((line.first, line.end), could_take_more, filled, Cost::money(-line.value));
+    for (line, fill) in lines {
+        if fill < line.units {
+            paths.add((line.first, line.end), -line.value);
+        }
+        if fill > 0 {
+            paths.add((line.end, line.first), line.value);
+        }
     }
-    let distances = graph.distances(0);
-    distances.windows(2).map(|pair| pair[0].money - pair[1].money).collect()
+    let distances = paths.shortest();
+    distances.windows(2).map(|pair| pair[0] - pair[1]).collect()
 }
 
 /// The prices of the dearest sold step and of the cheapest step with unsold units.
 fn step_bounds(book: &Book, slot: usize, sold: i64) -> (i64, Option<i64>) {
-    let steps = &book.steps[slot];
-    let mut floor = steps[0].price;
-    let mut left = sold;
-    for step in steps {
-        if left < step.units {
-            let floor = if left > 0 { step.price } else { floor };
+    let mut floor = book.steps[slot][0].price;
+    for (step, taken) in book.taken(slot, sold) {
+        floor = if taken > 0 { step.price } else { floor };
+        if taken < step.units {
             return (floor, Some(step.price));
         }
-        left -= step.units;
-        floor = step.price;
     }
     (floor, None)
 }
 
-/// Heights under which no arc is negative: the solver's prices, with those of slots where nothing
-/// was sold raised to their cheapest step. No filled order covers such a slot, so no bound breaks.
-fn starting_heights(optimum: &Optimum, sold: &[i64], bounds: &[(i64, Option<i64>)]) -> Vec<Cost> {
-    let mut total = 0;
-    let mut heights = vec![Cost::ZERO];
-    for ((&price, &sold), &(floor, _)) in optimum.prices.iter().zip(sold).zip(bounds) {
-        total += if sold > 0 { price } else { floor };
-        heights.push(Cost::money(-total));
+/// Arcs between the boundaries of slots, none of which costs less than the difference of the
+/// heights.
+struct Paths {
+    heights: Vec<i64>,
+    /// From, to, and what the arc costs beyond the difference of the heights: zero or more.
+    arcs: Vec<(usize, usize, i64)>,
+}
+
+/// Dearer arcs are left out at first: they rarely matter.
+const NEAR_MICRO: i64 = 1 << 10;
+
+impl Paths {
+    fn new(prices: impl Iterator<Item = i64>) -> Self {
+        let mut heights = vec![0];
+        for (slot, price) in prices.enumerate() {
+            heights.push(heights[slot] - price);
+        }
+        Self { heights, arcs: Vec::new() }
     }
-    heights
+
+    fn add(&mut self, (from, to): (usize, usize), cost: i64) {
+        self.arcs.push((from, to, cost + self.heights[from] - self.heights[to]));
+    }
+
+    /// The distance of every node from node 0, which reaches all by the arcs over one slot.
+    fn shortest(&self) -> Vec<i64> {
+        let farthest = |distances: &[i64]| distances.iter().copied().max().unwrap_or(0);
+        let mut distances = self.search(NEAR_MICRO);
+        // An arc that costs as much as the farthest node is away makes no way shorter.
+        if farthest(&distances) > NEAR_MICRO {
+            distances = self.search(farthest(&distances));
+        }
+        distances.iter().zip(&self.heights).map(|(&distance, &height)| distance + height).collect()
+    }
+
+    /// Dijkstra's search over arcs of one slot, and others below a cost. Costs and distances are
+    /// beyond the heights.
+    fn search(&self, below: i64) -> Vec<i64> {
+        let near = |arc: &&(usize, usize, i64)| arc.2 < below || arc.0 + 1 == arc.1;
+        // The arcs of node n are `order[starts[n]..starts[n + 1]]`.
+        let mut starts = vec![0; self.heights.len() + 1];
+        for &(from, ..) in self.arcs.iter().filter(near) {
+            starts[from + 1] += 1;
+        }
+        for node in 1..starts.len() {
+            starts[node] += starts[node - 1];
+        }
+        let mut places = starts.clone();
+        let mut order = vec![(0, 0); starts.last().copied().unwrap_or(0)];
+        for &(from, to, cost) in self.arcs.iter().filter(near) {
+            order[places[from]] = (to, cost);
+            places[from] += 1;
+        }
+        let mut distances = vec![i64::MAX; self.heights.len()];
+        let mut heap = BinaryHeap::from([Reverse((0, 0))]);
+        distances[0] = 0;
+        while let Some(Reverse((distance, node))) = heap.pop() {
+            if distance > distances[node] {
+                continue;
+            }
+            for &(to, cost) in &order[starts[node]..starts[node + 1]] {
+                let there = distance + cost;
+                if there < distances[to] {
+                    distances[to] = there;
+                    heap.push(Reverse((there, to)));
+                }
+            }
+        }
+        distances
+    }
 }

@@ -76,7 +76,7 @@ fn check_offers(region: &RegionId, offers: &[Offer]) -> Result<(), Rejection> {
 
 fn order(record: &BidRecord) -> Order {
     let bid = &record.bid;
-    Order { id: bid.id, slots: bid.slots, units: record.unfilled(), limit: bid.limit }
+    Order::divisible(bid.id, bid.slots, record.unfilled(), bid.limit)
 }
 
 /// The slots of the clearing that an order was for.

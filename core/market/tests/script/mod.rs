@@ -4,7 +4,8 @@ use std::{fmt::Write, time::Duration};
 
 use expect_test::Expect;
 use headroom_market::{
-    BidRecord, ClearedSlot, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Settlement,
+    BidRecord, ClearedSlot, Command, Delivery, Event, Market, Offer, OfferStep, Rules, Seller,
+    Settlement,
 };
 use headroom_units::{
     BidId, Class, ContractId, Money, Price, RegionId, Slot, SlotLength, SlotRange, Timestamp,
@@ -118,6 +119,7 @@ fn command(text: &str) -> Command {
 fn offer(text: &str) -> Offer {
     let (slot, steps) = text.split_once(':').unwrap();
     Offer {
+        seller: Seller::Operator,
         region: east(),
         slot: Slot::new(slot.parse().unwrap()),
         steps: steps.split(',').map(step).collect(),

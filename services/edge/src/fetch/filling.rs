@@ -49,7 +49,6 @@ pub(super) enum Led {
 }
 
 /// What a fill comes to when its origin has answered.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 enum Found {
     Led(Option<Led>),
     /// A body is read and stored.
