@@ -3,6 +3,8 @@
 //! own. Nothing inside the exchange is looked into, but for the count of the events it keeps.
 
 #[cfg(test)]
+mod books;
+#[cfg(test)]
 mod callers;
 #[cfg(test)]
 mod documents;

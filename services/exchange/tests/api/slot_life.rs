@@ -143,6 +143,17 @@ fn from_measured_load_to_settlement_and_on_after_a_restart() {
     let mine = house.get("/v1/purchasers", &shop).ok(200);
     assert_eq!(mine, json!([{ "id": "shop", "available_micro": left, "held_micro": 0 }]));
 
+    let settled = house.get(&path, &shop).ok(200);
+    assert_eq!((&settled["stage"], &settled["indicative"]), (&json!("settled"), &json!([])));
+    let sites_bid = house.get(&format!("/v1/bids/{}", settled["bid"].as_str().unwrap()), &shop);
+    assert_eq!(sites_bid.ok(200)["clearing_price_micro"], RESERVE);
+    let month = &settled["first_slot"].as_str().unwrap()[..7];
+    let invoice = house.get(&format!("/v1/invoices/shop/{month}"), &shop).ok(200);
+    let total = 2 * charge - charge / 2 - UNITS * PENALTY / 2;
+    // The two slots may lie on both sides of the turn of a month.
+    let whole = invoice["lines"][0]["slots"] == 2;
+    assert!(!whole || invoice["total_micro"] == total, "{invoice}");
+
     let books = house.assert_books_balance();
     let totals = ["charged_micro", "refunded_micro", "penalties_micro"].map(|name| &books[name]);
     assert_eq!(totals, [2 * charge, charge / 2, UNITS * PENALTY / 2]);
