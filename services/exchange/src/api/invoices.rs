@@ -26,7 +26,7 @@ use crate::{ExchangeConfig, start::Shared};
 #[utoipa::path(get, path = "/v1/invoices/{purchaser}/{month}", tag = "ledger",
     operation_id = "showInvoice",
     params(("purchaser" = String, Path), ("month" = String, Path),
-           ("format" = Option<InvoiceFormat>, Query)),
+           ("format" = Option<String>, Query, description = "json (the default), csv or html")),
     responses((status = 200, body = InvoiceView), (status = "4XX", body = Problem)))]
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,

@@ -6,14 +6,16 @@ use serde_json::Value;
 
 use crate::harness::House;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 23] = [
     "/v1/bids",
     "/v1/bids/{id}",
     "/v1/contracts",
     "/v1/contracts/{id}",
     "/v1/contracts/{id}/meters",
     "/v1/headroom",
+    "/v1/invoices/{purchaser}/{month}",
     "/v1/ledger",
+    "/v1/ledger/events",
     "/v1/live",
     "/v1/meters",
     "/v1/plan",
@@ -21,6 +23,7 @@ const PATHS: [&str; 20] = [
     "/v1/purchasers/{id}/credits",
     "/v1/purchasers/{id}/tokens",
     "/v1/regions",
+    "/v1/regions/{id}/recalls",
     "/v1/regions/{id}/series",
     "/v1/sites",
     "/v1/sites/{id}",
