@@ -26,12 +26,22 @@ fn a_contract_is_shown_with_its_settlements() {
     }))
     .unwrap();
     expect![[r#"
-        contract    bid    site  region  first slot            last slot             units  class              price  served  refused  charged  refunded
-        contract-1  bid-2  shop  east    2026-11-22T18:00:00Z  2026-11-22T18:15:00Z    300  firm   0.00035 to 0.0004  269990       12    0.105  0.000004
+        contract    bid    site  region  first slot            last slot             units  class  stage               price  served  refused  charged  refunded
+        contract-1  bid-2  shop  east    2026-11-22T18:00:00Z  2026-11-22T18:15:00Z    300  firm   active  0.00035 to 0.0004  269990       12    0.105  0.000004
 
-        settled slots
+        ends at 2026-11-22T18:30:00Z
+
+        stage   since
+        sold    2026-11-22T17:00:01Z
+        active  2026-11-22T18:00:00.1Z
+
+        settled slots: final
         slot                  served  refused  undelivered  charged  refunded   penalty
         2026-11-22T18:00:00Z  269990       12       10.000    0.105  0.000004  0.000022
+
+        indicative: if no more meters come
+        slot                  served  refused  undelivered  charged  refunded  penalty
+        2026-11-22T18:15:00Z       7        0        0.000     0.12         0        0
     "#]].assert_eq(&description(&contract));
     assert_eq!(prices(&[]), "-");
 }

@@ -1,3 +1,5 @@
+//! A log becomes a verdict: what was changed is told, and what is no log.
+
 use expect_test::expect;
 
 use super::*;
