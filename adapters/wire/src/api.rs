@@ -1,5 +1,6 @@
 //! The bodies of API calls under `/v1`.
 
+use headroom_market::Stage;
 use headroom_units::{
     Authority, BidId, BitRate, Class, ContractId, EdgeId, HostName, Origin, PurchaserId, RegionId,
     RequestRate, SiteId,
@@ -7,7 +8,7 @@ use headroom_units::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{OverShareDocument, RemainderDocument, SiteRulesDocument, StageDocument, Text, Time};
+use crate::{OverShareDocument, RemainderDocument, SiteRulesDocument, Text, Time};
 
 /// Registers a purchaser and opens its account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -222,7 +223,8 @@ pub struct ContractView {
     /// The clearing price of each slot, per unit.
     pub prices_micro: Vec<i64>,
     /// How far it is.
-    pub stage: StageDocument,
+    #[schema(value_type = String)]
+    pub stage: Text<Stage>,
     /// The stages it has entered, oldest first.
     pub stages: Vec<StageView>,
     /// When it ends: with its last slot, or before if it was recalled.
@@ -238,7 +240,8 @@ pub struct ContractView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StageView {
     /// Which.
-    pub stage: StageDocument,
+    #[schema(value_type = String)]
+    pub stage: Text<Stage>,
     /// When it was noticed.
     #[schema(value_type = String)]
     pub at: Time,

@@ -8,7 +8,6 @@ use headroom_units::{
     BidId, Class, ContractId, Money, Price, PurchaserId, RegionId, SiteId, Slot, SlotRange, Units,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::{Text, Time};
 
@@ -69,7 +68,7 @@ pub enum EventDocument {
         /// The contract.
         contract: Text<ContractId>,
         /// The stage.
-        stage: StageDocument,
+        stage: Text<Stage>,
         /// When that was noticed.
         at: Time,
     },
@@ -86,19 +85,6 @@ pub enum EventDocument {
     },
     /// A slot of a contract was settled.
     SlotSettled(SettlementDocument),
-}
-
-/// How far a contract is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the stages are those of `headroom_market::Stage`")]
-pub enum StageDocument {
-    Sold,
-    Primed,
-    Active,
-    Recalled,
-    RampingDown,
-    Settled,
 }
 
 /// A bid as it was placed.
@@ -195,11 +181,9 @@ impl From<&Event> for EventDocument {
             Event::HoldReleased { bid, amount } => {
                 Self::HoldReleased { bid: Text(*bid), amount_micro: amount.micro() }
             }
-            Event::StageEntered { contract, stage, at } => Self::StageEntered {
-                contract: Text(*contract),
-                stage: (*stage).into(),
-                at: Time(*at),
-            },
+            Event::StageEntered { contract, stage, at } => {
+                Self::StageEntered { contract: Text(*contract), stage: Text(*stage), at: Time(*at) }
+            }
             Event::ContractRecalled { contract, at, ends_at, released } => Self::ContractRecalled {
                 contract: Text(*contract),
                 at: Time(*at),
@@ -242,7 +226,7 @@ impl TryFrom<EventDocument> for Event {
                 Self::HoldReleased { bid: bid.0, amount: Money::from_micro(amount_micro) }
             }
             EventDocument::StageEntered { contract, stage, at } => {
-                Self::StageEntered { contract: contract.0, stage: stage.into(), at: at.0 }
+                Self::StageEntered { contract: contract.0, stage: stage.0, at: at.0 }
             }
             EventDocument::ContractRecalled { contract, at, ends_at, released_micro } => {
                 Self::ContractRecalled {
@@ -256,32 +240,6 @@ impl TryFrom<EventDocument> for Event {
                 Self::SlotSettled { settlement: settlement.into() }
             }
         })
-    }
-}
-
-impl From<Stage> for StageDocument {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Sold => Self::Sold,
-            Stage::Primed => Self::Primed,
-            Stage::Active => Self::Active,
-            Stage::Recalled => Self::Recalled,
-            Stage::RampingDown => Self::RampingDown,
-            Stage::Settled => Self::Settled,
-        }
-    }
-}
-
-impl From<StageDocument> for Stage {
-    fn from(stage: StageDocument) -> Self {
-        match stage {
-            StageDocument::Sold => Self::Sold,
-            StageDocument::Primed => Self::Primed,
-            StageDocument::Active => Self::Active,
-            StageDocument::Recalled => Self::Recalled,
-            StageDocument::RampingDown => Self::RampingDown,
-            StageDocument::Settled => Self::Settled,
-        }
     }
 }
 

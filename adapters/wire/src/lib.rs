@@ -27,7 +27,7 @@ pub use books::{AccountView, LedgerView, LogQuery, NewRecall, RecallView, Recall
 pub use chain::{Broken, Chain, ChainHash, LogHeader, LogLine};
 pub use events::{
     BidDocument, ClearedSlotDocument, ContractDocument, EventDocument, EventOutOfRange,
-    SettlementDocument, StageDocument,
+    SettlementDocument,
 };
 pub use invoices::{InvoiceFormat, InvoiceLine, InvoiceQuery, InvoiceView, Month};
 pub use messages::{

@@ -44,5 +44,5 @@ pub use ledger::{Account, Ledger, Posting};
 pub use market::{Market, Outcome};
 pub use offer::{Offer, OfferPolicy, OfferStep, Seller, offer_curve};
 pub use rejection::Rejection;
-pub use stage::{Entered, Stage};
+pub use stage::{Entered, Stage, UnknownStage};
 pub use verify::{Flaw, verify};

@@ -5,7 +5,7 @@
 //!            └─────────┴─ recalled ─┘
 //! ```
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use headroom_units::Timestamp;
 
@@ -28,6 +28,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All stages, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::Sold, Self::Primed, Self::Active, Self::Recalled, Self::RampingDown, Self::Settled];
+
     /// Its name, as it is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +52,20 @@ impl fmt::Display for Stage {
     }
 }
 
+/// A word that names no stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a stage of a contract; accepted is such as \"sold\" or \"ramping-down\"")]
+pub struct UnknownStage(String);
+
+impl FromStr for Stage {
+    type Err = UnknownStage;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStage> {
+        let named = Self::ALL.into_iter().find(|stage| stage.as_str() == text);
+        named.ok_or_else(|| UnknownStage(text.to_owned()))
+    }
+}
+
 /// A stage that a contract has entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entered {
@@ -55,4 +73,19 @@ pub struct Entered {
     pub stage: Stage,
     /// When it was noticed.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_its_word() {
+        for stage in Stage::ALL {
+            assert_eq!(stage.to_string().parse(), Ok(stage));
+        }
+        assert!(Stage::ALL.is_sorted());
+        let error = "Sold".parse::<Stage>().unwrap_err().to_string();
+        assert!(error.contains("\"Sold\"") && error.contains("\"sold\""), "{error}");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use headroom_market::Stage;
 use headroom_units::ContractId;
 use headroom_wire::{ContractView, SettlementView};
 
@@ -71,7 +70,7 @@ fn table(contracts: &[ContractView]) -> String {
             contract.last_slot.to_string(),
             contract.units.to_string(),
             contract.class.0.to_string(),
-            Stage::from(contract.stage).to_string(),
+            contract.stage.0.to_string(),
             prices(&contract.prices_micro),
             count(|settlement| settlement.served),
             count(|settlement| settlement.refused),
@@ -95,7 +94,7 @@ fn description(contract: &ContractView) -> String {
     let mut text = table(std::slice::from_ref(contract));
     let mut stages = Table::new(&["stage", "since"]);
     for entered in &contract.stages {
-        stages.row([Stage::from(entered.stage).to_string(), entered.at.to_string()]);
+        stages.row([entered.stage.0.to_string(), entered.at.to_string()]);
     }
     let _ = write!(text, "\nends at {}\n\n{stages}", contract.ends_at);
     let _ = write!(text, "\nsettled slots: final\n{}", settlements(&contract.settlements));

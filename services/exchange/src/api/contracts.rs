@@ -125,10 +125,10 @@ fn view(market: &Market, contract: &Contract, length: SlotLength) -> ContractVie
         units: contract.units.count(),
         class: Text(contract.class),
         prices_micro: contract.prices.iter().map(|price| price.micro()).collect(),
-        stage: stages.last().map_or(Stage::Sold, |entered| entered.stage).into(),
+        stage: Text(stages.last().map_or(Stage::Sold, |entered| entered.stage)),
         stages: stages
             .iter()
-            .map(|entered| StageView { stage: entered.stage.into(), at: Time(entered.at) })
+            .map(|entered| StageView { stage: Text(entered.stage), at: Time(entered.at) })
             .collect(),
         ends_at: Time(contract.ends(length)),
         settlements: market
