@@ -153,6 +153,13 @@ fn market(root: &Section<'_>, basics: &Basics, forecast_reach: Option<u64>) -> O
         section.optional("auction_every", "60s", values::duration(limits::AUCTION_EVERY));
     let recall_notice =
         section.optional("recall_notice", "5m", values::duration(limits::RECALL_NOTICE));
+    let too_short =
+        recall_notice.as_ref().zip(basics.ttl.as_ref()).filter(|(n, ttl)| n.value < ttl.value);
+    if let Some((notice, ttl)) = too_short {
+        let reason = "leases that were handed out before a recall would outlive the contract";
+        let accepted = format!("{} (network.ttl) or more", duration::write(ttl.value));
+        section.refuse(&notice.place, Refusal::new(reason, accepted));
+    }
     let place = horizon.as_ref().map(|horizon| horizon.place.clone());
     let too_soon = horizon.as_ref().zip(lead.as_ref()).filter(|(h, lead)| h.value <= lead.value);
     if let Some((horizon, lead)) = too_soon {

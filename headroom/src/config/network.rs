@@ -22,7 +22,7 @@ use super::{
 /// The keys of `[network]`. Other sections are checked against those that could be read.
 pub(super) struct Basics {
     pub(super) zone: Option<Placed<HostName>>,
-    ttl: Option<Placed<Duration>>,
+    pub(super) ttl: Option<Placed<Duration>>,
     pub(super) slot: Option<SlotLength>,
     pub(super) currency: Option<Currency>,
     unit: Option<UnitSize>,
