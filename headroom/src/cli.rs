@@ -14,6 +14,7 @@ mod bid;
 mod check_config;
 mod contract;
 mod dnssec;
+mod invoice;
 mod ledger;
 mod live;
 mod log;
@@ -169,6 +170,9 @@ pub enum Ask {
     /// The books
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Invoices of purchasers
+    #[command(subcommand)]
+    Invoice(invoice::Command),
     /// Measured load
     #[command(subcommand)]
     Series(series::Command),
@@ -247,6 +251,7 @@ fn ask(question: Ask, context: &mut Context<'_>) -> anyhow::Result<ExitCode> {
             show::headroom(&args, context)?;
         }
         Ask::Ledger(command) => ledger::run(&command, context)?,
+        Ask::Invoice(command) => invoice::run(&command, context)?,
         Ask::Series(command) => series::run(&command, context)?,
         Ask::Live => live::run(context)?,
     }

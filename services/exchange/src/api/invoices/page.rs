@@ -30,10 +30,10 @@ pub(super) fn html(invoice: &InvoiceView) -> String {
     let (number, purchaser) = (escaped(&invoice.number), escaped(invoice.purchaser.0.as_str()));
     let month = invoice.month.0;
     let currency = escaped(&invoice.currency);
-    let (class, state) = if invoice.is_final {
-        ("final", "final".to_owned())
-    } else {
-        ("provisional", format!("provisional, {} slots not settled yet", invoice.unsettled_slots))
+    let (class, state) = match (invoice.is_final, invoice.unsettled_slots) {
+        (true, _) => ("final", "final".to_owned()),
+        (false, 0) => ("provisional", "provisional, the month is not over".to_owned()),
+        (false, slots) => ("provisional", format!("provisional, {slots} slots not settled yet")),
     };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
