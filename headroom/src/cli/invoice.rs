@@ -1,7 +1,5 @@
 //! `invoice`: what a purchaser owes for the slots of one month.
 
-use std::io::Write as _;
-
 use headroom_units::PurchaserId;
 use headroom_wire::{InvoiceView, Month};
 
