@@ -2,7 +2,7 @@
 #
 # Nothing has to be set up first: a command needs the Rust toolchain and a C compiler (SQLite is
 # compiled in), says what is missing, and lets cargo do the rest. The demo and the tests share one
-# build, see the profiles in Cargo.toml. Further flags go into ARGS:
+# profile, see Cargo.toml. Further flags go into ARGS:
 #
 #   make demo ARGS="--exit --report r.json"
 #   make test ARGS="-p headroom-market"

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use headroom_units::ContractId;
-use headroom_wire::{ContractView, SettlementView};
+use headroom_units::{ContractId, Timestamp};
+use headroom_wire::{ContractView, SettlementView, Time};
 
 use super::{
     Context,
@@ -94,7 +94,9 @@ fn description(contract: &ContractView) -> String {
     let mut text = table(std::slice::from_ref(contract));
     let mut stages = Table::new(&["stage", "since"]);
     for entered in &contract.stages {
-        stages.row([entered.stage.0.to_string(), entered.at.to_string()]);
+        // To the second: it is noticed once a second.
+        let at = Time(Timestamp::from_seconds(entered.at.0.seconds()));
+        stages.row([entered.stage.0.to_string(), at.to_string()]);
     }
     let _ = write!(text, "\nends at {}\n\n{stages}", contract.ends_at);
     let _ = write!(text, "\nsettled slots: final\n{}", settlements(&contract.settlements));

@@ -33,7 +33,7 @@ fn a_contract_is_shown_with_its_settlements() {
 
         stage   since
         sold    2026-11-22T17:00:01Z
-        active  2026-11-22T18:00:00.1Z
+        active  2026-11-22T18:00:00Z
 
         settled slots: final
         slot                  served  refused  undelivered  charged  refunded   penalty
