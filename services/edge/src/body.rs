@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use headroom_steer::Egress;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
@@ -24,6 +24,7 @@ use crate::{
     disk::Disk,
     fill::Reader,
     limits,
+    memory_file::FilePart,
     meter::Account,
     object::Segment,
     origin::{BodyError, TimedBody},
@@ -46,8 +47,48 @@ pub(crate) struct Streamed {
     source: Source,
     tally: Tally,
     /// What the source gave and may not be sent yet.
-    waiting: Option<Bytes>,
+    waiting: Option<Piece>,
     pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// To be sent by the system.
+    File(FilePart),
+}
+
+impl Piece {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(part) => part.len(),
+        }
+    }
+
+    /// Leaves the first `count` bytes out.
+    pub(crate) fn advance(&mut self, count: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(count),
+            Self::File(part) => part.advance(count),
+        }
+    }
+
+    fn split_to(&mut self, count: usize) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.split_to(count)),
+            Self::File(part) => Self::File(part.split_to(count)),
+        }
+    }
+
+    /// Its bytes, copied from a file.
+    fn into_bytes(self) -> Result<Bytes, BodyError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::File(part) => part.read().map_err(|_| BodyError::Lost),
+        }
+    }
 }
 
 /// Where pieces come from.
@@ -79,11 +120,12 @@ impl StoredSource {
         Self { segments, disk: disk.cloned(), reading: None }
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
         if self.reading.is_none() {
             match self.segments.pop_front() {
                 None => return Poll::Ready(None),
-                Some(Segment::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Segment::Bytes(bytes)) => return Poll::Ready(Some(Ok(Piece::Bytes(bytes)))),
+                Some(Segment::File(part)) => return Poll::Ready(Some(Ok(Piece::File(part)))),
                 Some(Segment::Chunk { number, index, from, to }) => {
                     let disk = self.disk.clone();
                     self.reading = Some(Box::pin(async move {
@@ -101,12 +143,13 @@ impl StoredSource {
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let chunk = ready!(reading.as_mut().poll(cx));
         self.reading = None;
-        Poll::Ready(Some(chunk.ok_or(BodyError::Lost)))
+        Poll::Ready(Some(chunk.map(Piece::Bytes).ok_or(BodyError::Lost)))
     }
 
     fn bytes(&self) -> SizeHint {
         let length = |segment: &Segment| match segment {
             Segment::Bytes(bytes) => bytes.len(),
+            Segment::File(part) => part.len(),
             Segment::Chunk { from, to, .. } => to - from,
         };
         match self.reading {
@@ -206,25 +249,30 @@ impl EdgeBody {
     }
 }
 
-impl Body for EdgeBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
+impl EdgeBody {
+    /// The next piece, for who can let the system send files.
+    pub(crate) fn poll_piece(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+    ) -> Poll<Option<Result<Piece, BodyError>>> {
+        self.poll_part(usize::MAX, cx)
+    }
+
+    /// The next piece; of a file no more than `file_bytes`.
+    fn poll_part(
+        &mut self,
+        file_bytes: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, BodyError>>> {
+        match self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Piece::Bytes(bytes)))),
             Self::Streamed(streamed) => {
-                let frame = ready!(streamed.poll_frame(cx));
+                let piece = ready!(streamed.poll_piece(file_bytes, cx));
                 if let Some(record) = &mut streamed.tally.record {
-                    if let Some(Ok(frame)) = &frame
-                        && let Some(data) = frame.data_ref()
-                    {
-                        record.sent(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    if let Some(Ok(piece)) = &piece {
+                        record.sent(u64::try_from(piece.len()).unwrap_or(u64::MAX));
                     }
-                    if frame.is_none() {
+                    if piece.is_none() {
                         record.complete();
                     }
                 }
@@ -233,9 +281,23 @@ impl Body for EdgeBody {
                 {
                     record.complete();
                 }
-                Poll::Ready(frame)
+                Poll::Ready(piece)
             }
         }
+    }
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let piece = ready!(self.get_mut().poll_part(limits::COPIED_FILE_BYTES, cx));
+        let bytes = piece.map(|piece| piece.and_then(Piece::into_bytes));
+        Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -259,10 +321,11 @@ fn exactly(bytes: usize) -> SizeHint {
 }
 
 impl Streamed {
-    fn poll_frame(
+    fn poll_piece(
         &mut self,
+        file_bytes: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Piece, BodyError>>> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -271,17 +334,21 @@ impl Streamed {
             let mut piece = match self.waiting.take() {
                 Some(piece) => piece,
                 None => match ready!(self.source.poll_piece(cx)) {
-                    Some(Ok(piece)) if piece.is_empty() => continue,
+                    Some(Ok(piece)) if piece.len() == 0 => continue,
                     Some(Ok(piece)) => piece,
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     None => return Poll::Ready(None),
                 },
             };
-            match self.tally.take(piece.len()) {
+            let wanted = match &piece {
+                Piece::Bytes(bytes) => bytes.len(),
+                Piece::File(part) => part.len().min(file_bytes),
+            };
+            match self.tally.take(wanted) {
                 Ok(granted) => {
-                    let sent = piece.split_to(granted.min(piece.len()));
-                    self.waiting = (!piece.is_empty()).then_some(piece);
-                    return Poll::Ready(Some(Ok(Frame::data(sent))));
+                    let sent = piece.split_to(granted.min(wanted));
+                    self.waiting = (piece.len() > 0).then_some(piece);
+                    return Poll::Ready(Some(Ok(sent)));
                 }
                 Err(Pause::For(pause)) => {
                     self.waiting = Some(piece);
@@ -304,7 +371,7 @@ impl Streamed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let waiting = self.waiting.as_ref().map_or(0, Bytes::len);
+        let waiting = self.waiting.as_ref().map_or(0, Piece::len);
         match &self.source {
             Source::Origin(body) if waiting == 0 => body.size_hint(),
             Source::Stored(stored) if waiting == 0 => stored.bytes(),
@@ -314,13 +381,15 @@ impl Streamed {
 }
 
 impl Source {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let as_piece = |bytes: Result<Bytes, BodyError>| bytes.map(Piece::Bytes);
         match self {
             // Trailers are not passed on.
             Self::Origin(body) => Pin::new(body).poll_frame(cx).map(|frame| {
-                frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
+                frame
+                    .map(|frame| as_piece(frame.map(|frame| frame.into_data().unwrap_or_default())))
             }),
-            Self::Fill(reader) => reader.poll_piece(cx),
+            Self::Fill(reader) => reader.poll_piece(cx).map(|piece| piece.map(as_piece)),
             Self::Stored(stored) => stored.poll_piece(cx),
         }
     }

@@ -66,6 +66,11 @@ fn encode_object(object: &StoredObject, blob: &mut Vec<u8>) -> Option<()> {
             blob.put_u32(u32::try_from(object.length).ok()?);
             pieces.iter().for_each(|piece| blob.put_slice(piece));
         }
+        StoredBody::File(file) => {
+            blob.put_u8(INLINE);
+            blob.put_u32(u32::try_from(object.length).ok()?);
+            file.append_to(usize::try_from(object.length).ok()?, blob).ok()?;
+        }
         StoredBody::OnDisk(number) => {
             blob.put_u8(CHUNKS);
             blob.put_u64(*number);
@@ -232,6 +237,11 @@ mod tests {
         match &object.body {
             StoredBody::Whole(bytes) => bytes.to_vec(),
             StoredBody::Pieces(pieces) => pieces.concat(),
+            StoredBody::File(file) => {
+                let mut bytes = Vec::new();
+                file.append_to(usize::try_from(object.length).unwrap(), &mut bytes).unwrap();
+                bytes
+            }
             StoredBody::OnDisk(_) => panic!("it is in memory"),
         }
     }

@@ -22,9 +22,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use head::{Head, NO_FIELDS, Read};
 use http::{Method, Request, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use reply::{Framing, Lines};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -32,13 +33,14 @@ use tokio::{
 };
 
 use crate::{
-    body::EdgeBody,
+    body::{EdgeBody, Piece},
     connection::{Hall, Line},
     content::RequestBody,
     desk::{DESK, Desk},
     hit::{Hit, RequestHead as _},
     interim::Interim,
     limits,
+    origin::BodyError,
     outbox::Outbox,
     proxy::{Visit, Worker},
     pulse::{Awaited, Order, Stage},
@@ -256,7 +258,8 @@ impl Http1 {
         let head = reply::write_head(self.outbox.writer(), &response, to_head, last || drains);
         let (parts, body) = response.into_parts();
         spare::give_back(parts.headers);
-        let mut sending = Sending { body, framing: head.framing };
+        let files = self.stream.sends_files();
+        let mut sending = Sending { body, framing: head.framing, files };
         let whole = poll_fn(|cx| self.poll_body(&mut sending, cx)).await?;
         DESK.with_borrow_mut(|desk| self.outbox.give_back(&mut desk.written));
         Ok(whole && !head.closes)
@@ -351,16 +354,27 @@ impl Asked {
 struct Sending {
     body: EdgeBody,
     framing: Framing,
+    /// Whether the system may send files by itself.
+    files: bool,
 }
 
 impl Sending {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        if self.files {
+            return self.body.poll_piece(cx);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let bytes = |frame: Frame<Bytes>| Piece::Bytes(frame.into_data().unwrap_or_default());
+        Poll::Ready(frame.map(|frame| frame.map(bytes)))
+    }
+
     /// Puts what is at hand into the outbox; true at the end, false if it was cut off.
     fn poll_pieces(&mut self, outbox: &mut Outbox, cx: &mut Context<'_>) -> Poll<bool> {
         while outbox.has_room() {
             if self.framing == Framing::None {
                 return Poll::Ready(true);
             }
-            let piece = match Pin::new(&mut self.body).poll_frame(cx) {
+            let piece = match self.poll_piece(cx) {
                 // What is said to be all is all, whether the end was seen or not.
                 _ if self.framing == Framing::Length(0) => return Poll::Ready(true),
                 Poll::Pending => return Poll::Pending,
@@ -368,7 +382,7 @@ impl Sending {
                     outbox.writer().extend_from_slice(self.framing.end());
                     return Poll::Ready(self.framing == Framing::Chunked);
                 }
-                Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Ok(piece))) => piece,
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "a response was cut off");
                     return Poll::Ready(false);

@@ -47,6 +47,7 @@ mod http2;
 mod interim;
 pub mod limits;
 mod listen;
+mod memory_file;
 mod meter;
 mod metrics;
 mod object;
@@ -152,7 +153,10 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         config.check()?;
         let origin_tls = OriginTls::load(config.origin_ca_file.as_deref())?;
-        let connections_max = visitors::connections_max().min(config.visitors.connections_max);
+        let descriptors = visitors::descriptors_max();
+        memory_file::allow(visitors::memory_files_max(descriptors));
+        let connections_max =
+            visitors::connections_max(descriptors).min(config.visitors.connections_max);
         let via = HeaderValue::try_from(format!("1.1 {}.headroom", config.id))
             .expect("an id is made of letters, digits and hyphens");
         let shared = Arc::new(Shared {

@@ -30,6 +30,10 @@ pub const CHUNK_DIGITS_MAX: u8 = 16;
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// File descriptors that are not for visitors or what is fetched for them.
 pub const DESCRIPTORS_KEPT: u64 = 256;
+/// Of the file descriptors one in so many may be a body in memory, see `memory_file`.
+pub const DESCRIPTORS_PER_MEMORY_FILE: u64 = 32;
+/// The most bytes of a body in memory that are copied at once, where the system cannot send it.
+pub const COPIED_FILE_BYTES: usize = 64 * 1024;
 /// The most connections of one client: an IPv4 address, or an IPv6 /56.
 pub const CONNECTIONS_PER_CLIENT: usize = 256;
 /// The length of the IPv6 prefix that is one client: what a provider gives to one subscriber.

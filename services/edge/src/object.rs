@@ -12,7 +12,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
 use bytes::{BufMut as _, Bytes};
@@ -23,7 +23,12 @@ use http::{
 };
 use quick_cache::DefaultHashBuilder;
 
-use crate::{limits, reply::HeadWriter, text};
+use crate::{
+    limits,
+    memory_file::{FilePart, MemoryFile},
+    reply::HeadWriter,
+    text,
+};
 
 /// Fields in which an origin names the tags of a response, for purges; not shown to visitors.
 pub(crate) static TAG_FIELDS: [HeaderName; 2] =
@@ -102,7 +107,9 @@ pub(crate) struct StoredObject {
 pub(crate) enum StoredBody {
     /// In memory, in one piece.
     Whole(Bytes),
-    /// In memory, in pieces of [`PIECE`] bytes.
+    /// In memory, where the system sends it from by itself.
+    File(Arc<MemoryFile>),
+    /// In memory, in pieces of [`PIECE`] bytes: there was no place for a file.
     Pieces(Box<[Bytes]>),
     /// On disk alone, in chunks under this number.
     OnDisk(u64),
@@ -113,6 +120,8 @@ pub(crate) enum StoredBody {
 pub(crate) enum Segment {
     /// At hand.
     Bytes(Bytes),
+    /// At hand, in a file in memory.
+    File(FilePart),
     /// A range of a chunk on disk.
     Chunk { number: u64, index: u32, from: usize, to: usize },
 }
@@ -123,8 +132,16 @@ impl StoredBody {
         if bytes.len() <= limits::SMALL_BODY_MAX {
             return Self::Whole(bytes);
         }
-        let pieces = (0..bytes.len()).step_by(PIECE);
-        Self::Pieces(pieces.map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect())
+        let length = bytes.len();
+        Self::large(vec![bytes], length)
+    }
+
+    /// A body of `length` bytes that is no small one.
+    fn large(pieces: Vec<Bytes>, length: usize) -> Self {
+        match MemoryFile::of(&pieces) {
+            Some(file) => Self::File(file),
+            None => Self::Pieces(repacked(pieces, length)),
+        }
     }
 
     /// The bytes of one range, which lies within the body.
@@ -132,6 +149,10 @@ impl StoredBody {
         let pieces = match self {
             Self::Whole(bytes) => std::slice::from_ref(bytes),
             Self::Pieces(pieces) => pieces,
+            Self::File(file) => {
+                let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
+                return [Segment::File(FilePart::new(file, range.first, length))].into();
+            }
             Self::OnDisk(number) => return chunks(*number, range),
         };
         let (mut begin, mut slices) = (0, VecDeque::new());
@@ -182,7 +203,7 @@ impl StoredObject {
             return Self::small(parts, &pieces.concat());
         }
         let (fields, head) = encoded_head(&parts, Some(length), &[])?;
-        let body = StoredBody::Pieces(repacked(pieces, length));
+        let body = StoredBody::large(pieces, length);
         Some(Self::of(parts, body, u64::try_from(length).ok()?, fields, head))
     }
 
@@ -288,6 +309,7 @@ impl StoredObject {
             StoredBody::Pieces(pieces) => {
                 pieces.iter().map(|piece| piece.len() + size_of::<Bytes>()).sum()
             }
+            StoredBody::File(_) => usize::try_from(self.length).unwrap_or(usize::MAX),
             StoredBody::OnDisk(_) => 0,
         };
         size_of::<Self>() + ALLOCATIONS + self.head.len() + body

@@ -7,11 +7,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::{
+    body::Piece,
     limits::{self, OUTBOX_PARTS_MAX},
+    memory_file::FilePart,
     pulse::Pulse,
     socket::Stream,
 };
@@ -23,17 +25,17 @@ pub(crate) struct Outbox {
     written: Vec<u8>,
     /// How many of these are gone.
     sent: usize,
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<Elsewhere>,
     /// How many bytes the pieces have.
     elsewhere: usize,
 }
 
-/// Bytes that lie elsewhere.
+/// A piece that lies elsewhere.
 #[derive(Debug)]
-struct Piece {
+struct Elsewhere {
     /// How many written bytes go before it.
     at: usize,
-    bytes: Bytes,
+    piece: Piece,
 }
 
 impl Outbox {
@@ -53,8 +55,17 @@ impl Outbox {
 
     /// Sends `piece` next, from where it lies.
     pub(crate) fn refer(&mut self, piece: Bytes) {
+        self.refer_to(Piece::Bytes(piece));
+    }
+
+    /// Sends part of a file next.
+    pub(crate) fn put_file(&mut self, part: FilePart) {
+        self.refer_to(Piece::File(part));
+    }
+
+    fn refer_to(&mut self, piece: Piece) {
         self.elsewhere += piece.len();
-        self.pieces.push_back(Piece { at: self.written.len(), bytes: piece });
+        self.pieces.push_back(Elsewhere { at: self.written.len(), piece });
     }
 
     /// How many bytes wait.
@@ -98,8 +109,11 @@ impl Outbox {
                 stream.as_mut().poll_write(cx, &self.written[self.sent..])
             } else {
                 let mut parts = [IoSlice::new(b""); OUTBOX_PARTS_MAX];
-                let count = self.parts(&mut parts);
-                stream.as_mut().poll_write_vectored(cx, &parts[..count])
+                match self.parts(&mut parts) {
+                    (0, Some(file)) => stream.poll_send_file(file, cx),
+                    (count, Some(_)) => stream.poll_write_before_file(&parts[..count], cx),
+                    (count, None) => stream.as_mut().poll_write_vectored(cx, &parts[..count]),
+                }
             };
             pulse.stuck(sent.is_pending());
             match ready!(sent)? {
@@ -121,17 +135,23 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// The next parts, in order; how many there are.
-    fn parts<'s>(&'s self, parts: &mut [IoSlice<'s>; OUTBOX_PARTS_MAX]) -> usize {
+    /// The next parts, in order; how many there are, and the part of a file behind them.
+    fn parts<'s>(
+        &'s self,
+        parts: &mut [IoSlice<'s>; OUTBOX_PARTS_MAX],
+    ) -> (usize, Option<&'s FilePart>) {
         let (mut count, mut at) = (0, self.sent);
-        for piece in self.pieces.iter().take(OUTBOX_PARTS_MAX / 2 - 1) {
-            if piece.at > at {
-                parts[count] = IoSlice::new(&self.written[at..piece.at]);
+        for next in self.pieces.iter().take(OUTBOX_PARTS_MAX / 2 - 1) {
+            if next.at > at {
+                parts[count] = IoSlice::new(&self.written[at..next.at]);
                 count += 1;
             }
-            parts[count] = IoSlice::new(&piece.bytes);
+            match &next.piece {
+                Piece::Bytes(bytes) => parts[count] = IoSlice::new(bytes),
+                Piece::File(part) => return (count, Some(part)),
+            }
             count += 1;
-            at = piece.at;
+            at = next.at;
         }
         let end =
             self.pieces.get(OUTBOX_PARTS_MAX / 2 - 1).map_or(self.written.len(), |piece| piece.at);
@@ -139,7 +159,7 @@ impl Outbox {
             parts[count] = IoSlice::new(&self.written[at..end]);
             count += 1;
         }
-        count
+        (count, None)
     }
 
     fn went(&mut self, mut sent: usize) {
@@ -148,12 +168,12 @@ impl Outbox {
             let now = sent.min(end - self.sent);
             self.sent += now;
             sent -= now;
-            let Some(piece) = self.pieces.front_mut().filter(|_| sent > 0) else { return };
-            let now = sent.min(piece.bytes.len());
-            piece.bytes.advance(now);
+            let Some(next) = self.pieces.front_mut().filter(|_| sent > 0) else { return };
+            let now = sent.min(next.piece.len());
+            next.piece.advance(now);
             self.elsewhere -= now;
             sent -= now;
-            if piece.bytes.is_empty() {
+            if next.piece.len() == 0 {
                 // Lets go of what it is a part of.
                 self.pieces.pop_front();
             }
@@ -163,7 +183,7 @@ impl Outbox {
     /// How many bytes of memory it holds.
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
-        self.written.capacity() + self.pieces.capacity() * size_of::<Piece>()
+        self.written.capacity() + self.pieces.capacity() * size_of::<Elsewhere>()
     }
 }
 
@@ -172,31 +192,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::memory_file::{self, MemoryFile};
 
     proptest! {
         /// Whatever is taken at a time, all goes out once and in order.
         #[test]
         fn what_is_put_goes_out_in_order(
-            puts in prop::collection::vec((any::<bool>(), 0_usize..40), 0..40),
+            puts in prop::collection::vec((0..3, 0_usize..40), 0..40),
             takes in prop::collection::vec(1_usize..60, 1..20),
         ) {
             let (mut outbox, mut expected, mut gone) = (Outbox::default(), Vec::new(), Vec::new());
             let mut takes = takes.iter().cycle();
             let mut take = |outbox: &mut Outbox, gone: &mut Vec<u8>| {
                 let mut parts = [IoSlice::new(b""); OUTBOX_PARTS_MAX];
-                let count = outbox.parts(&mut parts);
-                let all: Vec<u8> = parts[..count].iter().flat_map(|part| part.to_vec()).collect();
+                let (count, file) = outbox.parts(&mut parts);
+                let mut all: Vec<u8> = parts[..count].iter().flat_map(|part| part.to_vec()).collect();
+                if let Some(file) = file.filter(|_| count == 0) {
+                    all.extend_from_slice(&file.read().unwrap());
+                }
                 let sent = *takes.next().unwrap().min(&all.len());
                 gone.extend_from_slice(&all[..sent]);
                 outbox.went(sent);
             };
-            for (index, (elsewhere, length)) in puts.into_iter().enumerate() {
+            memory_file::allow(1_000);
+            for (index, (kind, length)) in puts.into_iter().enumerate() {
                 let bytes = vec![u8::try_from(index).unwrap(); length];
                 expected.extend_from_slice(&bytes);
-                if elsewhere && length > 0 {
-                    outbox.refer(bytes.into());
-                } else {
-                    outbox.writer().extend_from_slice(&bytes);
+                match kind {
+                    1 if length > 0 => outbox.refer(bytes.into()),
+                    2 if length > 0 => {
+                        let file = MemoryFile::of(&[bytes.into()]).unwrap();
+                        outbox.put_file(FilePart::new(&file, 0, length));
+                    }
+                    _ => outbox.writer().extend_from_slice(&bytes),
                 }
                 prop_assert_eq!(outbox.len(), expected.len() - gone.len());
                 if index % 3 == 0 {

@@ -5,17 +5,19 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
 use crate::{
     guard::Guard,
     http2::frame::PREFACE,
+    memory_file::FilePart,
     pulse::{Awaited, Pulse, Stage},
     tls::TlsStream,
 };
@@ -188,6 +190,52 @@ impl AsyncWrite for Socket {
         let result = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.pulse.stuck(result.is_pending());
         result
+    }
+}
+
+impl Stream {
+    /// Whether the system may send files over it by itself.
+    pub(crate) fn sends_files(&self) -> bool {
+        matches!(self, Self::Clear(_))
+    }
+
+    /// Sends the beginning of `part`, as much as is taken.
+    pub(crate) fn poll_send_file(
+        &self,
+        part: &FilePart,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_with(|stream| part.send(stream), cx)
+    }
+
+    /// Writes what a file follows: it goes with the file.
+    pub(crate) fn poll_write_before_file(
+        &self,
+        parts: &[io::IoSlice<'_>],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let send = |stream: &TcpStream| {
+            Ok(sendmsg(stream, parts, &mut SendAncillaryBuffer::default(), flags)?)
+        };
+        self.poll_with(send, cx)
+    }
+
+    fn poll_with(
+        &self,
+        mut send: impl FnMut(&TcpStream) -> io::Result<usize>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Self::Clear(stream) = self else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || send(stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }
 

@@ -103,9 +103,8 @@ fn client(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// How many connections this process can hold: each may need another one to an origin. Raises the
-/// soft limit of open files as far as it may.
-pub(crate) fn connections_max() -> usize {
+/// How many file descriptors this process can hold. Raises the soft limit as far as it may.
+pub(crate) fn descriptors_max() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let files = match setrlimit(Resource::Nofile, raised) {
@@ -115,7 +114,18 @@ pub(crate) fn connections_max() -> usize {
             limit.current
         }
     };
-    let pairs = files.map_or(u64::MAX, |files| files.saturating_sub(limits::DESCRIPTORS_KEPT) / 2);
+    files.unwrap_or(u64::MAX)
+}
+
+/// How many bodies in memory may take one of `descriptors`.
+pub(crate) fn memory_files_max(descriptors: u64) -> usize {
+    usize::try_from(descriptors / limits::DESCRIPTORS_PER_MEMORY_FILE).unwrap_or(usize::MAX)
+}
+
+/// How many connections there may be with `descriptors`: each may need another one to an origin.
+pub(crate) fn connections_max(descriptors: u64) -> usize {
+    let others = limits::DESCRIPTORS_KEPT + descriptors / limits::DESCRIPTORS_PER_MEMORY_FILE;
+    let pairs = descriptors.saturating_sub(others) / 2;
     usize::try_from(pairs).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX)
 }
 
@@ -161,6 +171,10 @@ mod tests {
 
     #[test]
     fn a_process_can_hold_connections() {
-        assert!((1..=limits::CONNECTIONS_MAX).contains(&connections_max()));
+        let holds = connections_max(descriptors_max());
+        assert!((1..=limits::CONNECTIONS_MAX).contains(&holds));
+        assert_eq!((connections_max(20_000), memory_files_max(20_000)), (9_559, 625));
+        assert_eq!(connections_max(u64::MAX), limits::CONNECTIONS_MAX);
+        assert_eq!((connections_max(3), memory_files_max(3)), (1, 0));
     }
 }

@@ -2,11 +2,10 @@
 
 use std::io::Write as _;
 
-use bytes::Bytes;
 use http::{Response, StatusCode, header::CONNECTION};
 
 use crate::{
-    body::EdgeBody,
+    body::{EdgeBody, Piece},
     outbox::Outbox,
     reply::{self, HeadWriter, Length},
     text,
@@ -24,19 +23,19 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// Puts a piece of a body into the outbox; false if there is more than was said.
-    pub(crate) fn put(&mut self, piece: Bytes, outbox: &mut Outbox) -> bool {
+    pub(crate) fn put(&mut self, piece: Piece, outbox: &mut Outbox) -> bool {
         match self {
-            _ if piece.is_empty() => {}
+            _ if piece.len() == 0 => {}
             Self::None => return false,
             Self::Length(left) => {
                 let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 let Some(rest) = left.checked_sub(length) else { return false };
                 *left = rest;
-                outbox.put(piece);
+                put(piece, outbox);
             }
             Self::Chunked => {
                 let _ = write!(outbox.writer(), "{:x}\r\n", piece.len());
-                outbox.put(piece);
+                put(piece, outbox);
                 outbox.writer().extend_from_slice(b"\r\n");
             }
         }
@@ -49,6 +48,13 @@ impl Framing {
             Self::None | Self::Length(_) => b"",
             Self::Chunked => b"0\r\n\r\n",
         }
+    }
+}
+
+fn put(piece: Piece, outbox: &mut Outbox) {
+    match piece {
+        Piece::Bytes(bytes) => outbox.put(bytes),
+        Piece::File(part) => outbox.put_file(part),
     }
 }
 
