@@ -402,6 +402,7 @@ mod tests {
             unit: UnitSize::default(),
             lead: Duration::ZERO,
             horizon_slots: 10,
+            gate: None,
             reserve: Price::from_micro(10).unwrap(),
             penalty: Price::from_micro(100).unwrap(),
             notice: Duration::from_secs(5),

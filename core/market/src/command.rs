@@ -7,7 +7,7 @@ use headroom_units::{
     SlotRange, UnitSize, Units,
 };
 
-use crate::{Delivery, Offer};
+use crate::{Delivery, Gate, Offer};
 
 /// What holds for every bid and auction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Rules {
     pub lead: Duration,
     /// How many slots after the running one bids may reach.
     pub horizon_slots: u64,
+    /// When the slots of a day are sold ahead; without it every auction sells all open slots.
+    pub gate: Option<Gate>,
     /// The published floor, per unit and slot: nothing is bid or sold below it.
     pub reserve: Price,
     /// What the operator pays per undelivered firm unit and slot, beside the refund.

@@ -12,11 +12,14 @@ mod decide;
 mod explain;
 mod life;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 pub use explain::Outcome;
 use headroom_units::{
-    BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, Timestamp, Units,
+    BidId, ContractId, Money, Price, PurchaserId, RegionId, Slot, SlotRange, Timestamp, Units,
 };
 
 use crate::{
@@ -201,6 +204,22 @@ impl Market {
     pub fn first_open_slot(&self, now: Timestamp) -> Slot {
         let (length, gate) = (self.rules.slot_length, now.after(self.rules.lead));
         length.slot_starting(gate).unwrap_or_else(|| length.slot_at(gate).next())
+    }
+
+    /// The slots that an auction at `now` sells: of those that can be bought, the ones whose gate
+    /// has closed.
+    #[must_use]
+    pub fn traded_slots(&self, now: Timestamp) -> RangeInclusive<Slot> {
+        let (length, last) = (self.rules.slot_length, self.last_open_slot(now));
+        let last = self.rules.gate.map_or(last, |gate| last.min(gate.last_closed(now, length)));
+        self.first_open_slot(now)..=last
+    }
+
+    /// When the first auction is held that a bid for `slots` takes part in, if that is after `now`.
+    #[must_use]
+    pub fn waits_for_gate(&self, slots: SlotRange, now: Timestamp) -> Option<Timestamp> {
+        let closes = self.rules.gate?.closes_for(slots.last(), self.rules.slot_length);
+        (closes > now).then_some(closes)
     }
 
     /// The last slot that can be bought at `now`.

@@ -34,6 +34,7 @@ fn log() -> Vec<Event> {
         unit: UnitSize::default(),
         lead: Duration::ZERO,
         horizon_slots: 9,
+        gate: None,
         reserve: price(1),
         penalty: price(70),
         notice: Duration::from_secs(5),

@@ -6,8 +6,11 @@
 
 mod script;
 
+use std::time::Duration;
+
 use expect_test::expect;
-use script::check;
+use headroom_market::{Gate, Rules};
+use script::{check, check_with, rules};
 
 #[test]
 fn a_bid_becomes_a_contract_and_is_settled() {
@@ -353,6 +356,66 @@ fn who_pays_the_least_is_recalled_first_and_pays_for_the_time_it_had() {
             operator:revenue 290
             bid-1 Filled 10 of 10 units
             bid-2 Filled 10 of 10 units
+        "#]],
+    );
+}
+
+#[test]
+fn a_day_is_sold_ahead_at_its_gate_and_from_then_on_at_once() {
+    // Days of three slots; the gate of slots 6 to 8, which begin at 60, closes at 45.
+    let gate = Gate { day_slots: 3, ahead: Duration::from_secs(15) };
+    check_with(
+        Rules { gate: Some(gate), ..rules() },
+        "20 open shop
+         20 open news
+         20 credit shop 3000
+         20 credit news 3000
+         20 bid shop 6-7 8@30
+         20 bid shop 5-6 1@40
+         21 clear 5:10@10 6:10@10 7:10@10
+         30 bid news 6-8 9@60
+         44 clear 5:10@10
+         45 clear 5:10@10 6:10@10 7:10@10 8:10@10
+         46 bid shop 8-8 1@20
+         47 clear 6:10@10 7:10@10 8:10@10",
+        &expect![[r#"
+            20 open shop
+               shop may trade
+            20 open news
+               news may trade
+            20 credit shop 3000
+               shop was credited 3000 by the operator
+            20 credit news 3000
+               news was credited 3000 by the operator
+            20 bid shop 6-7 8@30
+               bid-1 placed, holds 480
+            20 bid shop 5-6 1@40
+               bid-2 placed, holds 80
+            21 clear 5:10@10 6:10@10 7:10@10
+            30 bid news 6-8 9@60
+               bid-3 placed, holds 1620
+            44 clear 5:10@10
+            45 clear 5:10@10 6:10@10 7:10@10 8:10@10
+               auction; slot 5: 1 of 10 at 10; slot 6: 10 of 10 at 50; slot 7: 9 of 10 at 10; slot 8: 9 of 10 at 10
+               contract-1 for bid-2: 1 unit at [10, 50]
+               bid-2 releases 20
+               contract-2 for bid-3: 9 units at [50, 10, 10]
+               bid-3 releases 990
+            46 bid shop 8-8 1@20
+               bid-4 placed, holds 20
+            47 clear 6:10@10 7:10@10 8:10@10
+               auction; slot 6: 0 of 0 at -; slot 7: 0 of 1 at -; slot 8: 1 of 1 at 10
+               contract-3 for bid-4: 1 unit at [10]
+               bid-4 releases 10
+            external -6000
+            purchaser:news:available 2370
+            purchaser:shop:available 2450
+            purchaser:news:held 630
+            purchaser:shop:held 550
+            bid-1 Open 0 of 8 units
+            bid-2 Filled 1 of 1 unit
+            bid-3 Filled 9 of 9 units
+            bid-4 Filled 1 of 1 unit
         "#]],
     );
 }

@@ -123,6 +123,7 @@ fn replaying(slot_length: SlotLength) -> Market {
         unit: UnitSize::default(),
         lead: std::time::Duration::ZERO,
         horizon_slots: 0,
+        gate: None,
         reserve: Price::default(),
         penalty: Price::default(),
         notice: std::time::Duration::ZERO,

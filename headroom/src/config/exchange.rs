@@ -9,7 +9,7 @@ use std::{
 
 use headroom_exchange::ExchangeConfig;
 use headroom_forecast::limits as forecast_limits;
-use headroom_market::{OfferPolicy, limits as market_limits};
+use headroom_market::{Gate, OfferPolicy, limits as market_limits};
 use headroom_units::{Fraction, SlotLength};
 
 use super::{
@@ -43,6 +43,7 @@ struct Market {
     offer: OfferPolicy,
     lead: Duration,
     horizon_slots: u64,
+    gate: Option<Gate>,
     auction_every: Duration,
     recall_notice: Duration,
 }
@@ -65,6 +66,7 @@ impl Exchange {
             offer: self.market.offer,
             lead: self.market.lead,
             horizon_slots: self.market.horizon_slots,
+            gate: self.market.gate,
             auction_every: self.market.auction_every,
             recall_notice: self.market.recall_notice,
             settle_delay: self.settle_delay,
@@ -168,6 +170,7 @@ fn market(root: &Section<'_>, basics: &Basics, forecast_reach: Option<u64>) -> O
         section.refuse(&lead.place, Refusal::new(reason, accepted));
     }
     let most = u64::try_from(market_limits::AUCTION_SLOTS_MAX).unwrap_or(u64::MAX);
+    let gate = gate(&section, basics.slot, horizon.as_ref().map(|horizon| horizon.value));
     let horizon_slots = slots(&section, horizon, basics.slot, 1..=most);
     if let (Some(slots), Some(reach), Some(place)) = (horizon_slots, forecast_reach, place)
         && slots > reach
@@ -180,9 +183,36 @@ fn market(root: &Section<'_>, basics: &Basics, forecast_reach: Option<u64>) -> O
         offer: OfferPolicy { cost: cost?.value, penalty: penalty?.value, reserve: reserve?.value },
         lead: lead?.value,
         horizon_slots: horizon_slots?,
+        gate: gate?,
         auction_every: auction_every?.value,
         recall_notice: recall_notice?.value,
     })
+}
+
+/// When the slots of a day are sold ahead; `Some(None)` if they are not, because it is said, or
+/// because bids reach no whole day and nothing is said.
+fn gate(
+    section: &Section<'_>,
+    slot: Option<SlotLength>,
+    horizon: Option<Duration>,
+) -> Option<Option<Gate>> {
+    let is_said = section.has("gate");
+    let day = section.optional("day", "24h", values::duration(limits::DAY));
+    let gate = section.optional("gate", "2h", values::gate(limits::GATE))?;
+    let Some(ahead) = gate.value else { return Some(None) };
+    let (horizon, needed) = (horizon?, day.as_ref()?.value.saturating_add(ahead));
+    if horizon < needed {
+        if !is_said {
+            return Some(None);
+        }
+        let (needed, horizon) = (duration::write(needed), duration::write(horizon));
+        let reason = format!("the day ends {needed} after its gate, and bids reach only {horizon}");
+        let accepted = format!("\"none\", or market.horizon of {needed} or more");
+        section.refuse(&gate.place, Refusal::new(reason, accepted));
+        return None;
+    }
+    let day_slots = slots(section, day, slot, 1..=u64::MAX)?;
+    Some(Some(Gate { day_slots, ahead }))
 }
 
 fn control(root: &Section<'_>) -> Option<Control> {

@@ -34,6 +34,11 @@ pub(super) const LEAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::fro
 /// The time from one auction to the next.
 pub(super) const AUCTION_EVERY: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(24);
+/// How long a day is that is sold ahead.
+pub(super) const DAY: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(24 * 7);
+/// How long before a day begins its gate closes.
+pub(super) const GATE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 7);
 /// How early the holder of an interruptible contract is told of a recall.
 pub(super) const RECALL_NOTICE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(24);

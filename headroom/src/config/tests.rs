@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use expect_test::{Expect, expect};
+use headroom_market::Gate;
 use headroom_steer::SiteRules;
 use headroom_units::QueryRule;
 
@@ -61,6 +62,8 @@ fn a_short_file_is_enough() {
     assert_eq!(exchange.fleet.default_region.as_str(), "east");
     assert_eq!(exchange.capacity(&"east".parse().unwrap()).count(), 500);
     assert_eq!((exchange.forecast.season_slots, exchange.horizon_slots), (96, 144));
+    let ahead = Duration::from_hours(2);
+    assert_eq!(exchange.gate, Some(Gate { day_slots: 96, ahead }));
     let edge = config.edge(&"east-1".parse().unwrap()).unwrap();
     let listen: Vec<_> = edge.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["192.0.2.1:8080", "[2001:db8::1]:8080"]);
@@ -379,6 +382,35 @@ fn horizons_and_seasons_are_whole_slots_and_fit_each_other() {
             the configuration has 2 mistakes:
               line 5: forecast.season = "100m": it is not a whole number of slots of 15m; accepted is a multiple of 15m
               line 8: market.horizon = "6h": bids would reach 24 slots ahead, the forecast only 20; accepted is at most forecast.horizon
+        "#]],
+    );
+}
+
+#[test]
+fn a_day_is_sold_ahead_if_bids_reach_over_it() {
+    let gate = |text: &str| {
+        let market = format!("{MINIMAL}\n[market]\n{text}\n");
+        Config::parse(&market, Path::new("/base")).unwrap().exchange.gate
+    };
+    assert_eq!(gate("horizon = \"25h\""), None);
+    assert_eq!(gate("gate = \"none\""), None);
+    let hour = Duration::from_hours(1);
+    let short = "day = \"3h\"\ngate = \"1h\"\nhorizon = \"4h\"";
+    assert_eq!(gate(short), Some(Gate { day_slots: 12, ahead: hour }));
+    check_changed(
+        "[[name_servers]]",
+        "[market]\nhorizon = \"25h\"\ngate = \"2h\"\nday = \"100m\"\n[[name_servers]]",
+        expect![[r#"
+            the configuration has a mistake:
+              line 7: market.day = "100m": it is not a whole number of slots of 15m; accepted is a multiple of 15m
+        "#]],
+    );
+    check_changed(
+        "[[name_servers]]",
+        "[market]\nhorizon = \"25h\"\ngate = \"2h\"\n[[name_servers]]",
+        expect![[r#"
+            the configuration has a mistake:
+              line 6: market.gate = "2h": the day ends 26h after its gate, and bids reach only 25h; accepted is "none", or market.horizon of 26h or more
         "#]],
     );
 }

@@ -183,6 +183,16 @@ pub(super) fn own_id(text: &str) -> Result<bool, Refusal> {
     }
 }
 
+/// When a gate closes, within `range`, or "none" if there is none.
+pub(super) fn gate(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Result<Option<Duration>, Refusal> {
+    move |text| match text {
+        "none" => Ok(None),
+        _ => duration::parse(text, &range).map(Some),
+    }
+}
+
 /// A path; any text but none.
 pub(super) fn path(text: &str) -> Result<String, Refusal> {
     if text.is_empty() {

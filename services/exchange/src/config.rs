@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use headroom_market::OfferPolicy;
+use headroom_market::{Gate, OfferPolicy};
 use headroom_steer::{Fleet, SiteInput};
 use headroom_units::{Currency, EdgeId, Fraction, RegionId, SlotLength, UnitSize, Units};
 
@@ -42,6 +42,8 @@ pub struct ExchangeConfig {
     pub lead: Duration,
     /// How far ahead bids may reach, in slots.
     pub horizon_slots: u64,
+    /// When the slots of a day are sold ahead, if they are.
+    pub gate: Option<Gate>,
     /// How often an auction is held.
     pub auction_every: Duration,
     /// How long before its end the holder of an interruptible contract is told of a recall.

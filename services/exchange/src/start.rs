@@ -210,6 +210,7 @@ fn rules(config: &ExchangeConfig) -> Rules {
         unit: config.unit,
         lead: config.lead,
         horizon_slots: config.horizon_slots,
+        gate: config.gate,
         reserve: config.offer.reserve,
         penalty: config.offer.penalty,
         notice: config.recall_notice,

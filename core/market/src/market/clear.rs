@@ -18,9 +18,11 @@ impl Market {
         now: Timestamp,
     ) -> Result<Vec<Event>, Rejection> {
         check_offers(&region, &offers)?;
-        let first_open = self.first_open_slot(now);
-        let (tradable, late): (Vec<&BidRecord>, Vec<&BidRecord>) =
-            self.open_bids(&region).partition(|record| record.bid.slots.first() >= first_open);
+        let traded = self.traded_slots(now);
+        let (mut tradable, late): (Vec<&BidRecord>, Vec<&BidRecord>) =
+            self.open_bids(&region).partition(|record| record.bid.slots.first() >= *traded.start());
+        // The others wait for their gate.
+        tradable.retain(|record| record.bid.slots.last() <= *traded.end());
         let mut events: Vec<Event> = late
             .into_iter()
             .map(|record| Event::BidExpired { bid: record.bid.id, released: record.held })

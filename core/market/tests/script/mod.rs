@@ -14,7 +14,12 @@ use headroom_units::{
 
 /// Runs the script and compares the events, refusals and balances with what is expected.
 pub(crate) fn check(script: &str, expected: &Expect) {
-    let mut market = Market::new(rules());
+    check_with(rules(), script, expected);
+}
+
+/// The same under other rules.
+pub(crate) fn check_with(rules: Rules, script: &str, expected: &Expect) {
+    let mut market = Market::new(rules);
     let mut printed = String::new();
     for line in script.lines().map(str::trim) {
         let (seconds, text) = line.split_once(' ').unwrap();
@@ -47,6 +52,7 @@ pub(crate) fn rules() -> Rules {
         unit: UnitSize::default(),
         lead: Duration::from_secs(5),
         horizon_slots: 12,
+        gate: None,
         reserve: price(5),
         penalty: price(70),
         notice: Duration::from_secs(8),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use headroom_market::{BidRecord, BidStatus, Command, Event, Market, Outcome, Rejection};
-use headroom_units::{BidId, Price, SlotLength, SlotRange, Units};
+use headroom_units::{BidId, Price, SlotLength, SlotRange, Timestamp, Units};
 use headroom_wire::{BidView, NewBid, Problem, Text, Time};
 
 use super::{
@@ -56,7 +56,7 @@ pub(crate) async fn place(
         limit,
         class: bid.class.map(|class| class.0).unwrap_or_default(),
     };
-    let view = |_: &Market, events: &[Event]| placed(events, length);
+    let view = |market: &Market, events: &[Event]| placed(market, events, length);
     body.repetition.answer(&shared, &caller, command, StatusCode::CREATED, view).await
 }
 
@@ -152,9 +152,10 @@ fn units(bid: &NewBid, shared: &Shared) -> ApiResult<Units> {
     }
 }
 
-fn placed(events: &[Event], length: SlotLength) -> Option<BidView> {
+fn placed(market: &Market, events: &[Event], length: SlotLength) -> Option<BidView> {
     events.iter().find_map(|event| match event {
-        Event::BidPlaced { bid } => Some(view(
+        Event::BidPlaced { bid } => Some(view_in(
+            market,
             &BidRecord {
                 bid: bid.clone(),
                 status: BidStatus::Open,
@@ -171,9 +172,17 @@ fn placed(events: &[Event], length: SlotLength) -> Option<BidView> {
 /// What is told of a bid that was in no auction yet.
 const WAITS: &str = "it waits for its first auction";
 
+fn waits_for(gate: Timestamp) -> String {
+    format!("it waits for the forward auction of its day, at {} or just after", Time(gate))
+}
+
 /// A bid with what auctions have made of it.
 fn view_in(market: &Market, record: &BidRecord, length: SlotLength) -> BidView {
     let view = view(record, length);
+    let gate = market.waits_for_gate(record.bid.slots, headroom_clock::now());
+    if let Some(gate) = gate.filter(|_| record.status == BidStatus::Open) {
+        return BidView { outcome: waits_for(gate), ..view };
+    }
     let Some(outcome) = market.explain(record.bid.id) else { return view };
     let (text, price) = explained(outcome, length);
     BidView { outcome: text, clearing_price_micro: price.map(Price::micro), ..view }

@@ -22,11 +22,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 async fn reconcile(shared: &Shared) -> Result<(), ExchangeError> {
     for (region, offers) in shared.offers() {
         let now = headroom_clock::now();
-        let open = shared
-            .book
-            .read(|market| market.first_open_slot(now)..=market.last_open_slot(now))
-            .await;
-        let offers = offers.into_iter().filter(|offer| open.contains(&offer.slot)).collect();
+        let traded = shared.book.read(|market| market.traded_slots(now)).await;
+        let offers = offers.into_iter().filter(|offer| traded.contains(&offer.slot)).collect();
         let events =
             shared.book.execute(Command::Clear { region: region.clone(), offers }, now).await?;
         let contracts =

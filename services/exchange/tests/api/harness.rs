@@ -402,6 +402,7 @@ fn config(folder: &Path) -> ExchangeConfig {
         offer: OfferPolicy { cost: price(10), penalty: price(PENALTY), reserve: price(RESERVE) },
         lead: Duration::from_secs(1),
         horizon_slots: HORIZON,
+        gate: None,
         auction_every: NEVER,
         recall_notice: Duration::from_secs(2),
         settle_delay: Duration::from_secs(1),
