@@ -154,6 +154,8 @@ pub(crate) async fn insert_answered(
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use headroom_wire::Text;
 
     use super::*;
@@ -207,6 +209,51 @@ mod tests {
         for statement in ["DELETE FROM events", "UPDATE events SET body = '{}'"] {
             let error = sqlx::query(statement).execute(&store.pool).await.unwrap_err();
             assert!(error.to_string().contains("append only"), "{error}");
+        }
+    }
+
+    /// Copies the database of `from` to `to` as a loss of power leaves it when only the first
+    /// `kept` bytes of the write-ahead log have reached the disk.
+    fn copy_torn(from: &Path, to: &Path, kept: usize) {
+        fs::copy(from.join("headroom.db"), to.join("headroom.db")).unwrap();
+        let log = fs::read(from.join("headroom.db-wal")).unwrap();
+        fs::write(to.join("headroom.db-wal"), &log[..kept]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn wherever_writing_stops_what_was_acknowledged_is_there_and_nothing_is_half_done() {
+        const BATCHES: u64 = 12;
+        const CUTS: usize = 120;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("headroom.db")).await.unwrap();
+        let log = folder.path().join("headroom.db-wal");
+        let logged = || usize::try_from(fs::metadata(&log).unwrap().len()).unwrap();
+        let mut acknowledged = vec![logged()];
+        for batch in 0..BATCHES {
+            let amount = i64::try_from(batch).unwrap();
+            let (both, key) = ([credited(amount), credited(-amount)], answered(&batch.to_string()));
+            let first = 2 * batch + 1;
+            store.append(first, Timestamp::EPOCH, &both, Some(&key)).await.unwrap();
+            acknowledged.push(logged());
+        }
+        let (begin, end) = (acknowledged[0], logged());
+        for cut in 0..=CUTS {
+            let kept = begin + (end - begin) * cut / CUTS;
+            let torn = tempfile::tempdir().unwrap();
+            copy_torn(folder.path(), torn.path(), kept);
+            let store = Store::open(&torn.path().join("headroom.db")).await.unwrap();
+            let events = store.events().await.unwrap();
+            assert_eq!(events.len() % 2, 0, "half a batch at {kept}");
+            let batches = events.len() / 2;
+            let promised = acknowledged.iter().filter(|length| **length <= kept).count() - 1;
+            assert!(batches >= promised, "{batches} of {promised} at {kept}");
+            for batch in 0..BATCHES {
+                let answer = store.answered("shop", &batch.to_string()).await.unwrap();
+                let is_stored = usize::try_from(batch).unwrap() < batches;
+                assert_eq!(answer.is_some(), is_stored, "batch {batch} at {kept}");
+            }
+            let next = u64::try_from(events.len()).unwrap() + 1;
+            store.append(next, Timestamp::EPOCH, &[credited(9)], None).await.unwrap();
         }
     }
 }
