@@ -255,7 +255,7 @@ impl EdgeBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, BodyError>>> {
-        self.poll_part(usize::MAX, cx)
+        self.poll_part(limits::FILE_PART_BYTES, cx)
     }
 
     /// The next piece; of a file no more than `file_bytes`.

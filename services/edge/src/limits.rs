@@ -32,6 +32,9 @@ pub const CONNECTIONS_MAX: usize = 65_536;
 pub const DESCRIPTORS_KEPT: u64 = 256;
 /// Of the file descriptors one in so many may be a body in memory, see `memory_file`.
 pub const DESCRIPTORS_PER_MEMORY_FILE: u64 = 32;
+/// The most bytes of a body in memory that the system is given to send at once: they count as sent
+/// from then on.
+pub const FILE_PART_BYTES: usize = 1024 * 1024;
 /// The most bytes of a body in memory that are copied at once, where the system cannot send it.
 pub const COPIED_FILE_BYTES: usize = 64 * 1024;
 /// The most connections of one client: an IPv4 address, or an IPv6 /56.
