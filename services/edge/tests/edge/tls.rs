@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::harness::{Answer, OWN, Origin, SHOP, World, config, response};
+use crate::{
+    harness::{Answer, OWN, Origin, SHOP, World, config, response, say},
+    http2,
+};
 
 /// A folder of certificates.
 pub(crate) struct Certificates {
@@ -274,5 +277,49 @@ async fn a_handshake_has_to_end_in_its_time() {
     let mut answer = Vec::new();
     let read = timeout(Duration::from_secs(5), silent.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "the edge closes");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_large_body_in_memory_is_the_same_by_each_way() {
+    let certificates = Certificates::new();
+    let large: String = (0..30_000).map(|line| format!("line {line}\n")).collect();
+    let body = large.clone();
+    let origin = Origin::start(move |_, _| response("Cache-Control: max-age=60", &body)).await;
+    let config = EdgeConfig { object_bytes_max: "1 MiB".parse().unwrap(), ..certificates.config() };
+    let world = World::before_with(config, &origin).await;
+    assert_eq!(world.get(OWN, "/a").await.body, large);
+    let stored = world.get(OWN, "/a").await;
+    assert!(stored.whole && stored.body == large, "{} bytes", stored.body.len());
+    assert_eq!(stored.cache(), "headroom; hit");
+    for (range, expected) in [
+        ("bytes=100000-299999", &large[100_000..300_000]),
+        ("bytes=-70000", &large[large.len() - 70_000..]),
+    ] {
+        let part = world.ask("GET", OWN, "/a", &[&format!("Range: {range}")]).await;
+        assert!(part.status == 206 && part.body == expected, "{} bytes", part.body.len());
+    }
+    let parts = world.ask("GET", OWN, "/a", &["Range: bytes=0-99999,200000-299999"]).await;
+    assert!(
+        parts.body.contains(&large[..100_000]) && parts.body.contains(&large[200_000..300_000])
+    );
+    let head = world.ask("HEAD", OWN, "/a", &[]).await;
+    assert_eq!(head.field("content-length"), Some(large.len().to_string().as_str()));
+    let get = format!("GET /a HTTP/1.1\r\nHost: {OWN}\r\n");
+    let three = format!("{get}\r\n{get}\r\n{get}Connection: close\r\n\r\n");
+    let pipelined = String::from_utf8(say(world.address, &three).await).unwrap();
+    assert_eq!(pipelined.matches(&large).count(), 3);
+    let address = world.tls_address.unwrap();
+    // The first fetches it once more: the scheme is part of the key.
+    for _ in 0..2 {
+        let mut stream = connect(address, certificates.client(&["http/1.1"]), OWN).await.unwrap();
+        let answer = ask(&mut stream, OWN, "/a").await;
+        assert!(answer.whole && answer.body == large, "{} bytes", answer.body.len());
+    }
+    let stream = connect(address, certificates.client(&["h2"]), OWN).await.unwrap();
+    let request = http2::get(&format!("https://{OWN}/a"));
+    let (_, body) = http2::send(&mut http2::client(stream).await, request).await;
+    assert!(body == large, "{} bytes", body.len());
+    assert_eq!(origin.count(), 2);
     world.end().await;
 }
