@@ -78,6 +78,9 @@ pub enum ConfigError {
     /// The horizon is empty or too far.
     #[error("a horizon of {0} slots is not 1 to {max}", max = limits::HORIZON_SLOTS_MAX)]
     HorizonSlots(u64),
+    /// A region cannot learn from a network that is forecast otherwise.
+    #[error("the network's forecaster has another season or another horizon")]
+    UnlikeNetwork,
 }
 
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! The backtest on small made series.
