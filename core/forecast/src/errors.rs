@@ -7,6 +7,8 @@ use crate::limits;
 const BINS: usize = 160;
 const LOWEST: f64 = -8.0;
 const WIDTH: f64 = 0.125;
+/// Up to here bins are as wide.
+const EVEN: f64 = 4.0;
 
 /// Past errors in units of their spread.
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ impl Errors {
         reason = "a float saturates when it becomes an integer, and the bins are few"
     )]
     pub(crate) fn add(&mut self, error: f64) {
-        let bin = (((error - LOWEST) / WIDTH) as usize).min(BINS - 1);
+        let bin = (((warped(error) - LOWEST) / WIDTH) as usize).min(BINS - 1);
         self.bins[bin] += 1.0;
         self.total += 1.0;
     }
@@ -91,7 +93,25 @@ impl Tail {
         let upper = self.above.partition_point(|above| *above < mass).clamp(1, BINS);
         let (from, to) = (self.above[upper - 1], self.above[upper]);
         let part = ((mass - from) / (to - from).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
-        LOWEST + WIDTH * (as_f64(BINS - upper + 1) - part)
+        unwarped(LOWEST + WIDTH * (as_f64(BINS - upper + 1) - part))
+    }
+}
+
+/// Small errors as they are, large ones by their logarithm: bins grow with the error, and reach
+/// to 30 spreads.
+fn warped(error: f64) -> f64 {
+    if error.abs() <= EVEN {
+        error
+    } else {
+        (EVEN * (1.0 + (error.abs() / EVEN).ln())).copysign(error)
+    }
+}
+
+fn unwarped(error: f64) -> f64 {
+    if error.abs() <= EVEN {
+        error
+    } else {
+        (EVEN * (error.abs() / EVEN - 1.0).exp()).copysign(error)
     }
 }
 

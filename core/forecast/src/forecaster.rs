@@ -146,10 +146,10 @@ impl Forecaster {
     pub fn forecast(&self, from: Slot) -> Forecast {
         let last = from.plus(self.config.horizon_slots - 1);
         let points = (from.number()..=last.number()).map(|target| self.point(target));
-        let lanes = self.lanes.iter().map(|lane| LaneErrors {
-            tails: lane.tails().clone(),
-            correction: lane.correction(),
-        });
+        let lanes = self
+            .lanes
+            .iter()
+            .map(|lane| LaneErrors { tails: lane.tails().clone(), correction: lane.correction() });
         let basis = Basis {
             lanes: lanes.collect(),
             correction: self.day.correction(),
@@ -175,7 +175,9 @@ impl Forecaster {
     fn leap(&mut self, slot: Slot, load: f64) -> Result<(), Refused> {
         let number = slot.number();
         match self.leapt.last() {
-            Some((last, _)) if (*last..=last.saturating_add(self.config.season_slots)).contains(&number) => {
+            Some((last, _))
+                if (*last..=last.saturating_add(self.config.season_slots)).contains(&number) =>
+            {
                 if *last < number {
                     self.leapt.push((number, load));
                 }

@@ -15,9 +15,7 @@ use crate::{
     coverage::{Correction, Coverage},
     errors::{Errors, Tail},
     level::{as_f64, floor, log_ratio},
-    limits::{
-        self, FAMILIES, FAMILY_FLOORS, HINTS, LOSS_RISK, LOSS_STEEPNESS, RISKS,
-    },
+    limits::{self, FAMILIES, FAMILY_FLOORS, HINTS, LOSS_RISK, LOSS_STEEPNESS, RISKS},
     regression::Regression,
     spread::Spreads,
 };
@@ -228,11 +226,8 @@ impl Lane {
         let Pending { target, hints, prediction, compared, .. } = pending;
         let outcome = log_ratio(load, hints.usual, floor(hints.mean));
         let error = (outcome - self.regression.predict(&hints.ratios)).abs();
-        let weight = if error > limits::REGRESSION_STEP {
-            limits::REGRESSION_STEP / error
-        } else {
-            1.0
-        };
+        let weight =
+            if error > limits::REGRESSION_STEP { limits::REGRESSION_STEP / error } else { 1.0 };
         self.regression.learn(&hints.ratios, outcome, weight);
         let off = load - prediction.load;
         let units = units(prediction.load, hints.mean);

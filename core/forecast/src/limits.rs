@@ -77,9 +77,9 @@ pub(crate) const LANE_LEADS: [u64; 9] = [1, 3, 12, 48, 144, 288, 432, 864, 2_016
 pub(crate) const LANE_LEAD_USUAL: u64 = 432;
 /// What a lane's lead is a part of. A season of more slots is predicted at so many of them.
 pub(crate) const LANE_PARTS: u64 = 288;
-/// Up to this part of a season ahead (two hours of a day) a forecast is corrected by how its own
+/// Up to this part of a season ahead (an hour of a day) a forecast is corrected by how its own
 /// lane fared; further ahead, by how the forecasts issued for whole seasons did.
-pub(crate) const NEAR: u64 = 12;
+pub(crate) const NEAR: u64 = 24;
 /// What was learnt goes into predictions so many times a season.
 pub(crate) const REFRESHES: u64 = 24;
 /// Corrections go into predictions at a shortage, and after so many samples without.
@@ -141,8 +141,8 @@ pub(crate) const LOSS_RISK: f64 = 0.01;
 pub(crate) const COUNTED_RISKS: [f64; RISKS] = [0.1, 0.03, 0.01, 0.003];
 /// From this risk on nothing is corrected.
 pub(crate) const EVEN_RISK: f64 = 0.5;
-/// The part of a risk that is aimed at: shortages come in runs, so what is made good comes late.
-pub(crate) const AIM: f64 = 0.92;
+/// The part of a risk that is aimed at: what is owed is bounded, so that some is forgiven.
+pub(crate) const AIM: f64 = 0.94;
 /// Shortages beyond the stated risk are made good within so many seasons.
 pub(crate) const REPAY_SEASONS: f64 = 7.0;
 /// So much of a season that was short is owed at most: one bad day is not held against years.
@@ -150,7 +150,7 @@ pub(crate) const OWED_SEASONS_MAX: f64 = 0.3;
 /// And so many seasons without a shortage are remembered at most.
 pub(crate) const BANKED_SEASONS_MAX: f64 = 14.0;
 /// The correction of a risk, as a factor, is no less than this.
-pub(crate) const CORRECTION_MIN: f64 = 0.02;
+pub(crate) const CORRECTION_MIN: f64 = 0.3;
 /// And no more than this, for one lead.
 pub(crate) const LANE_CORRECTION_MAX: f64 = 2.0;
 /// And no more than this, for forecasts of whole seasons, whose shortages come and go together.

@@ -46,7 +46,9 @@ impl Baseline {
                 // If that slot is missing, the week before.
                 let point = look.each(|slot| {
                     let week = index(limits::WEEK_SEASONS);
-                    look.before(slot, week..=week).next().or_else(|| look.before(slot, 14..=14).next())
+                    look.before(slot, week..=week)
+                        .next()
+                        .or_else(|| look.before(slot, 14..=14).next())
                 });
                 with_quantile(series, replay, &point)
             }
