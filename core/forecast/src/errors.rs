@@ -1,35 +1,49 @@
-//! How wrong predictions were: a histogram of scaled errors that forgets, and its upper tail.
+//! How wrong predictions were: histograms of scaled errors that forget, and their upper tails.
 //!
-//! One error moves a quantile by no more than its rank, however large it is.
+//! One for each family, side by side. One error moves a quantile by no more than its rank, however
+//! large it is.
 
-use crate::limits;
+use crate::limits::{self, FAMILIES};
 
 const BINS: usize = 160;
 const LOWEST: f64 = -8.0;
 const WIDTH: f64 = 0.125;
 /// Up to here bins are as wide.
 const EVEN: f64 = 4.0;
+/// All that is known is divided when a new error weighs so much.
+const UNIT_MAX: f64 = 1e6;
 
 /// Past errors in units of their spread.
 #[derive(Debug, Clone)]
 pub(crate) struct Errors {
-    bins: [f64; BINS],
+    bins: Box<[[f64; FAMILIES]; BINS]>,
+    /// What all errors of a family weigh.
     total: f64,
+    /// What a new error weighs. Rather than that old ones weigh less, new ones weigh more.
+    unit: f64,
 }
 
-/// The upper tail of [`Errors`], for look-ups.
+/// The upper tails of [`Errors`], for look-ups.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tail {
     /// How much weighs more than the upper end of each bin, from the highest bin down.
-    above: Vec<f64>,
+    above: Box<[[f64; FAMILIES]; BINS + 1]>,
     total: f64,
-    /// From this mass on it is extrapolated, from this error, with this slope.
-    rare: (f64, f64, f64),
+    /// Beyond it a family is extrapolated.
+    rare: [Rare; FAMILIES],
+}
+
+/// From this share of errors on, from this error, with this slope.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rare {
+    share: f64,
+    error: f64,
+    slope: f64,
 }
 
 impl Errors {
-    pub(crate) const fn new() -> Self {
-        Self { bins: [0.0; BINS], total: 0.0 }
+    pub(crate) fn new() -> Self {
+        Self { bins: Box::new([[0.0; FAMILIES]; BINS]), total: 0.0, unit: 1.0 }
     }
 
     #[expect(
@@ -37,61 +51,84 @@ impl Errors {
         clippy::cast_sign_loss,
         reason = "a float saturates when it becomes an integer, and the bins are few"
     )]
-    pub(crate) fn add(&mut self, error: f64) {
-        let bin = (((warped(error) - LOWEST) / WIDTH) as usize).min(BINS - 1);
-        self.bins[bin] += 1.0;
-        self.total += 1.0;
+    pub(crate) fn add(&mut self, errors: [f64; FAMILIES]) {
+        for (family, error) in errors.into_iter().enumerate() {
+            let bin = (((warped(error) - LOWEST) / WIDTH) as usize).min(BINS - 1);
+            self.bins[bin][family] += self.unit;
+        }
+        self.total += self.unit;
     }
 
-    /// The same, weighing no more than `total`.
+    /// The same, weighing no more than `total` errors.
     pub(crate) fn weighing(&self, total: f64) -> Self {
         let mut lighter = self.clone();
-        if self.total > total {
-            lighter.forget(total / self.total);
+        let part = total * self.unit / self.total;
+        if part < 1.0 {
+            lighter.multiply(part);
         }
         lighter
     }
 
     /// Makes all that is known weigh `keep` of what it did.
     pub(crate) fn forget(&mut self, keep: f64) {
-        for bin in &mut self.bins {
-            *bin *= keep;
+        self.unit /= keep;
+        if self.unit > UNIT_MAX {
+            self.multiply(1.0 / self.unit);
+            self.unit = 1.0;
         }
-        self.total = self.bins.iter().sum();
     }
 
-    /// The tail as it is now.
+    fn multiply(&mut self, by: f64) {
+        self.bins.iter_mut().flatten().for_each(|bin| *bin *= by);
+        self.total *= by;
+    }
+
+    /// The tails as they are now.
     pub(crate) fn tail(&self) -> Tail {
-        let mut above = Vec::with_capacity(BINS + 1);
-        let mut mass = 0.0;
-        above.push(0.0);
-        for bin in self.bins.iter().rev() {
-            mass += bin;
-            above.push(mass);
+        let mut above = Box::new([[0.0; FAMILIES]; BINS + 1]);
+        let mut mass = [0.0; FAMILIES];
+        for (above, bin) in above.iter_mut().skip(1).zip(self.bins.iter().rev()) {
+            mass = std::array::from_fn(|family| mass[family] + bin[family]);
+            *above = mass;
         }
-        let mut tail = Tail { above, total: self.total, rare: (0.0, 0.0, 0.0) };
-        if self.total <= 0.0 {
-            tail.rare = (0.5, 0.0, limits::TAIL_SLOPE_MIN);
-            return tail;
+        let none = Rare { share: 0.0, error: 0.0, slope: limits::TAIL_SLOPE_MIN };
+        let mut tail = Tail { above, total: self.total, rare: [none; FAMILIES] };
+        let known = self.total / self.unit;
+        let share = (limits::TAIL_ERRORS / (known + 1.0)).min(0.5);
+        for family in 0..FAMILIES {
+            let rare = if self.total > 0.0 {
+                let (near, nearer) =
+                    (tail.seen(family, share), tail.seen(family, (3.0 * share).min(0.5)));
+                let slope = ((near - nearer) / 3.0_f64.ln()).max(limits::TAIL_SLOPE_MIN);
+                Rare { share, error: near, slope }
+            } else {
+                Rare { share, ..none }
+            };
+            tail.rare[family] = rare;
         }
-        let share = (limits::TAIL_ERRORS / (self.total + 1.0)).min(0.5);
-        let (near, nearer) = (tail.at(share), tail.at((3.0 * share).min(0.5)));
-        let slope = ((near - nearer) / 3.0_f64.ln()).max(limits::TAIL_SLOPE_MIN);
-        tail.rare = (share, near, slope);
         tail
     }
 }
 
 impl Tail {
-    /// The error that is exceeded with chance `risk`. It falls as the risk rises.
-    pub(crate) fn at(&self, risk: f64) -> f64 {
-        let (share, near, slope) = self.rare;
-        if risk < share || self.total <= 0.0 {
-            return near + slope * (share / risk.max(f64::MIN_POSITIVE)).ln();
-        }
+    /// The errors that are exceeded with chance `risk`, in each family. They fall as the risk
+    /// rises.
+    pub(crate) fn at(&self, risk: f64) -> [f64; FAMILIES] {
+        std::array::from_fn(|family| {
+            let rare = &self.rare[family];
+            if risk < rare.share || self.total <= 0.0 {
+                rare.error + rare.slope * (rare.share / risk.max(f64::MIN_POSITIVE)).ln()
+            } else {
+                self.seen(family, risk)
+            }
+        })
+    }
+
+    /// The error of a family that a share `risk` of those seen exceeded.
+    fn seen(&self, family: usize, risk: f64) -> f64 {
         let mass = risk * self.total;
-        let upper = self.above.partition_point(|above| *above < mass).clamp(1, BINS);
-        let (from, to) = (self.above[upper - 1], self.above[upper]);
+        let upper = self.above.partition_point(|above| above[family] < mass).clamp(1, BINS);
+        let (from, to) = (self.above[upper - 1][family], self.above[upper][family]);
         let part = ((mass - from) / (to - from).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
         unwarped(LOWEST + WIDTH * (as_f64(BINS - upper + 1) - part))
     }
@@ -124,29 +161,52 @@ fn as_f64(bins: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Errors that are even from -1 to 1.
+    /// Errors that are even from -1 to 1, and in the last family from -10 to 10.
     fn even() -> Errors {
         let mut errors = Errors::new();
         for n in 0..2_000 {
-            errors.add(f64::from(n) / 1_000.0 - 1.0);
+            let error = f64::from(n) / 1_000.0 - 1.0;
+            let mut all = [error; FAMILIES];
+            all[FAMILIES - 1] *= 10.0;
+            errors.add(all);
         }
         errors
     }
 
     #[test]
     fn quantiles_are_those_of_the_errors() {
-        let tail = even().tail();
-        for risk in [0.01, 0.05, 0.25, 0.5, 0.9] {
-            let expected = 1.0 - 2.0 * risk;
-            assert!((tail.at(risk) - expected).abs() < 0.01, "{risk}: {}", tail.at(risk));
+        let mut errors = even();
+        for _ in 0..3 {
+            let tail = errors.tail();
+            for risk in [0.01, 0.05, 0.25, 0.5, 0.9] {
+                let expected = 1.0 - 2.0 * risk;
+                let at = tail.at(risk);
+                assert!((at[0] - expected).abs() < 0.01, "{risk}: {at:?}");
+                assert!((at[FAMILIES - 1] / 10.0 - expected).abs() < 0.03, "{risk}: {at:?}");
+            }
+            errors.forget(1e-4);
+            errors = errors.weighing(2_000.0);
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_the_tail_less_sure() {
+        let mut errors = even();
+        let sure = errors.tail().at(1e-4)[0];
+        errors.forget(0.01);
+        assert!(errors.tail().at(1e-4)[0] > sure);
+        for _ in 0..20 {
+            errors.add([3.0; FAMILIES]);
+        }
+        assert!(errors.tail().at(0.3)[0] > 2.8, "new errors weigh as much as the old ones");
+        assert!(even().weighing(20.0).tail().at(1e-4)[0] > sure);
     }
 
     #[test]
     fn a_tail_goes_on_beyond_what_was_seen() {
         let tail = even().tail();
         let risks = [0.1, 0.01, 1e-3, 1e-4, 1e-6, 0.0];
-        let quantiles = risks.map(|risk| tail.at(risk));
+        let quantiles = risks.map(|risk| tail.at(risk)[0]);
         assert!(quantiles.is_sorted() && quantiles[5].is_finite(), "{quantiles:?}");
         assert!(quantiles[4] > 1.5, "{quantiles:?}");
     }
@@ -154,17 +214,17 @@ mod tests {
     #[test]
     fn without_errors_the_tail_still_rises() {
         let tail = Errors::new().tail();
-        let quantiles = [0.9, 0.5, 0.1, 1e-9].map(|risk| tail.at(risk));
+        let quantiles = [0.9, 0.5, 0.1, 1e-9].map(|risk| tail.at(risk)[0]);
         assert!(quantiles.is_sorted() && quantiles[1] == 0.0, "{quantiles:?}");
     }
 
     #[test]
     fn an_absurd_error_is_one_error() {
         let mut errors = even();
-        let before = errors.tail().at(0.01);
+        let before = errors.tail().at(0.01)[0];
         for error in [1e300, f64::INFINITY] {
-            errors.add(error);
+            errors.add([error; FAMILIES]);
         }
-        assert!((errors.tail().at(0.01) - before).abs() < 0.01);
+        assert!((errors.tail().at(0.01)[0] - before).abs() < 0.01);
     }
 }

@@ -189,8 +189,8 @@ mod tests {
     /// cold, and nothing is known of slot 9.
     fn forecast(extremal_index: f64) -> Forecast {
         let mut errors = Errors::new();
-        (0..4_000).for_each(|n| errors.add(f64::from(n) / 1_000.0 - 1.0));
-        let tails = Tails::even(&errors);
+        (0..4_000).for_each(|n| errors.add([f64::from(n) / 1_000.0 - 1.0; FAMILIES]));
+        let tails = Tails::of(&errors, &[1.0; FAMILIES]);
         let side = Side { lane: 0, load: 100.0, weighted: [2.5; FAMILIES] };
         let known = Point::Known { below: side, above: Some((side, 0.5)), near: false };
         let basis = Basis {

@@ -20,6 +20,8 @@ use crate::{
     spread::Spreads,
 };
 
+const CORRECTED_AT: usize = 2;
+
 /// What a prediction is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Hints {
@@ -54,7 +56,7 @@ struct Pending {
 /// The errors of a lane, as a forecast takes them along.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tails {
-    pub(crate) families: [Tail; FAMILIES],
+    errors: Tail,
     /// What each family has to say; together 1.
     pub(crate) weights: [f64; FAMILIES],
     /// The quantiles that families are compared at.
@@ -74,11 +76,14 @@ pub(crate) struct Lane {
     lead: u64,
     /// Every so many slots there is a prediction.
     every: u64,
+    /// Whether forecasts are corrected by how it fared.
+    is_near: bool,
+    refreshed_every: u64,
     /// Predictions in a season.
     season: f64,
     regression: Regression,
     spreads: Spreads,
-    errors: [Errors; FAMILIES],
+    errors: Errors,
     losses: [f64; FAMILIES],
     tails: Arc<Tails>,
     coverage: Coverage,
@@ -93,7 +98,9 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn new(lead: u64, season_slots: u64) -> Self {
-        let every = (season_slots / limits::LANE_PARTS).max(1);
+        let part = (season_slots / limits::LANE_PARTS).max(1);
+        let is_far = lead * limits::LANE_PARTS >= limits::LANE_LEAD_FAR * season_slots;
+        let every = if is_far && season_slots >= limits::LANE_PARTS { part * limits::FAR_EVERY } else { part };
         let season = as_f64(season_slots) / as_f64(every);
         let near = (-as_f64(lead) * limits::GUESS_NEAR / as_f64(season_slots)).exp();
         let guesses = limits::NEAR_GUESS.iter().zip(limits::FAR_GUESS);
@@ -106,12 +113,14 @@ impl Lane {
         let mut lane = Self {
             lead,
             every,
+            is_near: lead * limits::NEAR <= season_slots,
+            refreshed_every: (season_slots / every / limits::REFRESHES).max(1),
             season,
             regression: Regression::new(guess, ridge, memory),
             spreads: Spreads::new(season_slots, every),
-            errors: std::array::from_fn(|_| Errors::new()),
+            errors: Errors::new(),
             losses: [0.0; FAMILIES],
-            tails: Arc::new(Tails::of(&[const { Errors::new() }; FAMILIES], &[0.0; FAMILIES])),
+            tails: Arc::new(Tails::of(&Errors::new(), &[0.0; FAMILIES])),
             coverage: Coverage::new(season, limits::LANE_CORRECTION_MAX),
             cuts: Cuts { errors: [[0.0; FAMILIES]; RISKS], widened: [1.0; RISKS] },
             pending: VecDeque::new(),
@@ -130,7 +139,7 @@ impl Lane {
         let mut lane = Self {
             regression: network.regression.weighing(samples, memory),
             spreads: network.spreads.unsettled(),
-            errors: network.errors.each_ref().map(|errors| errors.weighing(samples)),
+            errors: network.errors.weighing(samples),
             coverage: Coverage::new(network.season, limits::LANE_CORRECTION_MAX),
             pending: VecDeque::new(),
             settled: 0,
@@ -179,7 +188,7 @@ impl Lane {
     pub(crate) fn issue(&mut self, target: u64, hints: Hints) {
         let prediction = self.predict(target, &hints);
         let weighted = self.tails.weighted(&prediction);
-        let quantiles = self.cuts.quantiles(prediction.load, &weighted);
+        let quantiles = if self.is_near { self.cuts.quantiles(prediction.load, &weighted) } else { [f64::INFINITY; RISKS] };
         let compared = self.tails.compared;
         let compared = std::array::from_fn(|family| {
             prediction.load + compared[family] * prediction.scales[family]
@@ -206,18 +215,15 @@ impl Lane {
         }
         self.settled += 1;
         let short = pending.quantiles.map(|quantile| load > quantile);
-        if as_f64(self.settled) >= self.season * as_f64(limits::LEARNING_SEASONS) {
+        if self.is_near && as_f64(self.settled) >= self.season * as_f64(limits::LEARNING_SEASONS) {
             self.coverage.count(short);
         }
-        let every = (self.season / as_f64(limits::REFRESHES)).floor().max(1.0);
-        if learn && as_f64(self.learnt) % every == 0.0 {
-            let refreshes = self.season / every;
-            for errors in &mut self.errors {
-                errors.forget((-1.0 / (refreshes * limits::ERROR_SEASONS)).exp());
-            }
+        if learn && self.learnt.is_multiple_of(self.refreshed_every) {
+            let refreshes = self.season / as_f64(self.refreshed_every);
+            self.errors.forget((-1.0 / (refreshes * limits::ERROR_SEASONS)).exp());
             self.regression.solve();
             self.refresh();
-        } else if short.contains(&true) || self.settled.is_multiple_of(limits::CORRECTED_EVERY) {
+        } else if self.is_near && (short[CORRECTED_AT] || self.settled.is_multiple_of(limits::CORRECTED_EVERY)) {
             self.correct();
         }
     }
@@ -233,8 +239,8 @@ impl Lane {
         let units = units(prediction.load, hints.mean);
         self.spreads.learn(*target, units.map(|unit| off.abs() / unit));
         let (rate, mean) = (1.0 / (limits::LOSS_SEASONS * self.season), hints.mean);
+        self.errors.add(prediction.scales.map(|scale| off / scale));
         for family in 0..FAMILIES {
-            self.errors[family].add(off / prediction.scales[family]);
             let over = load - compared[family];
             let loss = if over > 0.0 { (1.0 - LOSS_RISK) * over } else { -LOSS_RISK * over };
             let known = &mut self.losses[family];
@@ -250,24 +256,20 @@ impl Lane {
 
     /// Takes shortages into what is issued.
     fn correct(&mut self) {
-        self.cuts = Cuts::of(&self.tails, &self.coverage.correction());
+        if self.is_near {
+            self.cuts = Cuts::of(&self.tails, &self.coverage.correction());
+        }
     }
 }
 
 impl Tails {
-    fn of(errors: &[Errors; FAMILIES], losses: &[f64; FAMILIES]) -> Self {
-        let families = errors.each_ref().map(Errors::tail);
-        let compared = families.each_ref().map(|tail| tail.at(LOSS_RISK));
+    pub(crate) fn of(errors: &Errors, losses: &[f64; FAMILIES]) -> Self {
+        let errors = errors.tail();
+        let compared = errors.at(LOSS_RISK);
         let least = losses.iter().copied().fold(f64::INFINITY, f64::min).max(1e-12);
         let weights = losses.map(|loss| (-LOSS_STEEPNESS * (loss / least - 1.0)).exp());
         let sum: f64 = weights.iter().sum();
-        Self { families, weights: weights.map(|weight| weight / sum), compared }
-    }
-
-    /// All families have the same errors and as much to say.
-    #[cfg(test)]
-    pub(crate) fn even(errors: &Errors) -> Self {
-        Self::of(&[const { Errors::new() }; FAMILIES].map(|_| errors.clone()), &[1.0; FAMILIES])
+        Self { errors, weights: weights.map(|weight| weight / sum), compared }
     }
 
     /// The scales of a prediction by how much each family has to say.
@@ -277,7 +279,7 @@ impl Tails {
 
     /// The scaled errors that are exceeded with chance `risk`.
     pub(crate) fn at(&self, risk: f64) -> [f64; FAMILIES] {
-        self.families.each_ref().map(|tail| tail.at(risk))
+        self.errors.at(risk)
     }
 }
 

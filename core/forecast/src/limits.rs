@@ -77,11 +77,15 @@ pub(crate) const LANE_LEADS: [u64; 9] = [1, 3, 12, 48, 144, 288, 432, 864, 2_016
 pub(crate) const LANE_LEAD_USUAL: u64 = 432;
 /// What a lane's lead is a part of. A season of more slots is predicted at so many of them.
 pub(crate) const LANE_PARTS: u64 = 288;
+/// From this lead on only one of so many slots is predicted: errors far ahead change slowly.
+pub(crate) const LANE_LEAD_FAR: u64 = 48;
+/// The one of so many.
+pub(crate) const FAR_EVERY: u64 = 1;
 /// Up to this part of a season ahead (an hour of a day) a forecast is corrected by how its own
 /// lane fared; further ahead, by how the forecasts issued for whole seasons did.
 pub(crate) const NEAR: u64 = 24;
 /// What was learnt goes into predictions so many times a season.
-pub(crate) const REFRESHES: u64 = 24;
+pub(crate) const REFRESHES: u64 = 8;
 /// Corrections go into predictions at a shortage, and after so many samples without.
 pub(crate) const CORRECTED_EVERY: u64 = 12;
 
