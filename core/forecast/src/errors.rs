@@ -184,8 +184,7 @@ mod tests {
                 assert!((at[0] - expected).abs() < 0.01, "{risk}: {at:?}");
                 assert!((at[FAMILIES - 1] / 10.0 - expected).abs() < 0.03, "{risk}: {at:?}");
             }
-            errors.forget(1e-4);
-            errors = errors.weighing(2_000.0);
+            errors.forget(0.8);
         }
     }
 

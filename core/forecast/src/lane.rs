@@ -20,6 +20,7 @@ use crate::{
     spread::Spreads,
 };
 
+/// A shortage at this of the counted risks is taken into what is issued at once.
 const CORRECTED_AT: usize = 2;
 
 /// What a prediction is made from.
@@ -98,9 +99,10 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn new(lead: u64, season_slots: u64) -> Self {
-        let part = (season_slots / limits::LANE_PARTS).max(1);
         let is_far = lead * limits::LANE_PARTS >= limits::LANE_LEAD_FAR * season_slots;
-        let every = if is_far && season_slots >= limits::LANE_PARTS { part * limits::FAR_EVERY } else { part };
+        let parts =
+            if is_far { limits::LANE_PARTS / limits::FAR_EVERY } else { limits::LANE_PARTS };
+        let every = (season_slots / parts).max(1);
         let season = as_f64(season_slots) / as_f64(every);
         let near = (-as_f64(lead) * limits::GUESS_NEAR / as_f64(season_slots)).exp();
         let guesses = limits::NEAR_GUESS.iter().zip(limits::FAR_GUESS);
@@ -188,7 +190,11 @@ impl Lane {
     pub(crate) fn issue(&mut self, target: u64, hints: Hints) {
         let prediction = self.predict(target, &hints);
         let weighted = self.tails.weighted(&prediction);
-        let quantiles = if self.is_near { self.cuts.quantiles(prediction.load, &weighted) } else { [f64::INFINITY; RISKS] };
+        let quantiles = if self.is_near {
+            self.cuts.quantiles(prediction.load, &weighted)
+        } else {
+            [f64::INFINITY; RISKS]
+        };
         let compared = self.tails.compared;
         let compared = std::array::from_fn(|family| {
             prediction.load + compared[family] * prediction.scales[family]
@@ -223,7 +229,9 @@ impl Lane {
             self.errors.forget((-1.0 / (refreshes * limits::ERROR_SEASONS)).exp());
             self.regression.solve();
             self.refresh();
-        } else if self.is_near && (short[CORRECTED_AT] || self.settled.is_multiple_of(limits::CORRECTED_EVERY)) {
+        } else if self.is_near
+            && (short[CORRECTED_AT] || self.settled.is_multiple_of(limits::CORRECTED_EVERY))
+        {
             self.correct();
         }
     }
@@ -240,10 +248,9 @@ impl Lane {
         self.spreads.learn(*target, units.map(|unit| off.abs() / unit));
         let (rate, mean) = (1.0 / (limits::LOSS_SEASONS * self.season), hints.mean);
         self.errors.add(prediction.scales.map(|scale| off / scale));
-        for family in 0..FAMILIES {
-            let over = load - compared[family];
+        for (known, compared) in self.losses.iter_mut().zip(compared) {
+            let over = load - compared;
             let loss = if over > 0.0 { (1.0 - LOSS_RISK) * over } else { -LOSS_RISK * over };
-            let known = &mut self.losses[family];
             *known += rate * (loss / mean.max(limits::FLOOR_MIN) - *known);
         }
     }

@@ -77,10 +77,10 @@ pub(crate) const LANE_LEADS: [u64; 9] = [1, 3, 12, 48, 144, 288, 432, 864, 2_016
 pub(crate) const LANE_LEAD_USUAL: u64 = 432;
 /// What a lane's lead is a part of. A season of more slots is predicted at so many of them.
 pub(crate) const LANE_PARTS: u64 = 288;
-/// From this lead on only one of so many slots is predicted: errors far ahead change slowly.
+/// From this lead on it is predicted less often: errors far ahead change slowly.
 pub(crate) const LANE_LEAD_FAR: u64 = 48;
-/// The one of so many.
-pub(crate) const FAR_EVERY: u64 = 1;
+/// By this factor.
+pub(crate) const FAR_EVERY: u64 = 3;
 /// Up to this part of a season ahead (an hour of a day) a forecast is corrected by how its own
 /// lane fared; further ahead, by how the forecasts issued for whole seasons did.
 pub(crate) const NEAR: u64 = 24;

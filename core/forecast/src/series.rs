@@ -37,7 +37,7 @@ impl Series {
 
     /// The mean load around `slot`, of those there are.
     pub(crate) fn around(&self, slot: u64, reach: Reach) -> Option<f64> {
-        let Some(newest) = self.newest else { return None };
+        let newest = self.newest?;
         // Mostly all of it is well within the window.
         let (first, last) = (slot.saturating_sub(reach.0 as u64), slot + reach.0 as u64);
         if last > newest || !self.reaches(first) || first + reach.0 as u64 != slot {
