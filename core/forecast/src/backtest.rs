@@ -158,6 +158,9 @@ impl Replay<'_> {
             return Err(BacktestError::Risk);
         }
         let usual = Config::for_season(self.season);
+        // Of a season of very many slots fewer are remembered.
+        let most = limits::HISTORY_SLOTS_MAX / self.season.slots.max(1);
+        let usual = Config { history_seasons: usual.history_seasons.min(most), ..usual };
         usual.check()?;
         match self.ahead {
             Ahead::Season => Ok(usual),

@@ -122,6 +122,12 @@ impl Forecaster {
         Ok(())
     }
 
+    /// Whether errors are known at every distance, a season of each.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.lanes.iter().all(Lane::is_known)
+    }
+
     /// How many samples have been taken in since the series began.
     #[must_use]
     pub fn observed(&self) -> u64 {

@@ -9,7 +9,7 @@ pub const SEASON_SLOTS_MIN: u64 = 4;
 pub const SEASON_SLOTS_MAX: u64 = 17_280;
 /// The fewest seasons of history: one to learn from and one to be tested on.
 pub const HISTORY_SEASONS_MIN: u64 = 2;
-/// The most slots of history, over all seasons. One takes about 50 bytes.
+/// The most slots of history, over all seasons. One takes about 24 bytes.
 pub const HISTORY_SLOTS_MAX: u64 = 50_000;
 /// The most slots one forecast may reach.
 pub const HORIZON_SLOTS_MAX: u64 = 10_000;
