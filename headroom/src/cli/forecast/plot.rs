@@ -1,6 +1,6 @@
 //! A backtest as a drawing (SVG): the load in the fan of its quantiles, and where it was short.
 //!
-//! Two panels: all that was counted, and the last week of it. It decides nothing.
+//! Two panels: all that was counted, and its busiest week. It decides nothing.
 
 use std::fmt::Write as _;
 
@@ -38,8 +38,7 @@ pub(super) struct Drawn<'d> {
 pub(super) fn svg(drawn: &Drawn<'_>) -> String {
     let counted: Vec<Answered> =
         drawn.backtest.slots.iter().copied().filter(|answered| answered.counts).collect();
-    let in_week = usize::try_from(WEEK_DAYS * DAY_SECONDS / drawn.length.seconds()).unwrap_or(0);
-    let week = &counted[counted.len().saturating_sub(in_week)..];
+    let week = busiest(&counted, drawn.length);
     let height = TOP + 2.0 * PANEL + GAP + 44.0;
     let mut out = String::new();
     let _ = write!(
@@ -52,9 +51,19 @@ pub(super) fn svg(drawn: &Drawn<'_>) -> String {
     );
     legend(&mut out);
     panel(&mut out, drawn, &counted, TOP, "all slots that count");
-    panel(&mut out, drawn, week, TOP + PANEL + GAP, "the last week of them");
+    panel(&mut out, drawn, week, TOP + PANEL + GAP, "the busiest week of them");
     out.push_str("</svg>\n");
     out
+}
+
+/// The seven days with the most load, from midnight.
+fn busiest(slots: &[Answered], length: SlotLength) -> &[Answered] {
+    let in_day = DAY_SECONDS / length.seconds();
+    let in_week = usize::try_from(WEEK_DAYS * in_day).unwrap_or(usize::MAX).min(slots.len());
+    let load = |week: &[Answered]| week.iter().filter_map(|answered| answered.load).sum::<f64>();
+    let whole = slots.windows(in_week.max(1));
+    let weeks = whole.filter(|week| week[0].slot.number().is_multiple_of(in_day));
+    weeks.max_by(|a, b| load(a).total_cmp(&load(b))).unwrap_or(slots)
 }
 
 fn legend(out: &mut String) {

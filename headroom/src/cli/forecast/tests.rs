@@ -149,7 +149,7 @@ fn the_drawing_has_both_panels_and_marks_shortages() {
     let printed = backtest(&made(30), &["--slot", "1h", "--plot", &path]);
     assert!(printed.contains("fan.svg is drawn"), "{printed}");
     let drawing = fs::read_to_string(&plot).unwrap();
-    for part in ["the last week of them", "2026-11-15", "requests/s", "<circle", "</svg>"] {
+    for part in ["the busiest week of them", "2026-11-15", "requests/s", "<circle", "</svg>"] {
         assert!(drawing.contains(part), "{part}");
     }
     assert!(!drawing.contains("NaN"));
