@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  arguments ──clap──► Command ──► roles (all, exchange, edge, dns, demo): run until a signal
-//!                              ├─► files (check-config, plan show --file, dnssec, auction)
+//!                              ├─► files (check-config, plan show --file, dnssec, auction, forecast)
 //!                              └─► the API of a running exchange: everything else
 //! ```
 //!
@@ -14,6 +14,7 @@ mod bid;
 mod check_config;
 mod contract;
 mod dnssec;
+mod forecast;
 mod invoice;
 mod ledger;
 mod live;
@@ -132,6 +133,9 @@ pub enum Command {
     /// A call auction on plain files: make a market, clear it, check the result
     #[command(subcommand)]
     Auction(auction::Command),
+    /// The forecast against a recorded load
+    #[command(subcommand)]
+    Forecast(forecast::Command),
     /// What a running exchange answers.
     #[command(flatten)]
     Ask(Ask),
@@ -228,6 +232,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Dns(args) => role::dns(args, global.log_format)?,
         Command::CheckConfig(args) => return check_config::run(&args, global.json, out),
         Command::Auction(command) => return auction::run(&command, global.json, out),
+        Command::Forecast(command) => forecast::run(&command, global.json, out)?,
         Command::Dnssec(command) => dnssec::run(&command, global.json, out)?,
         Command::Ask(question) => {
             let client = Client::new(&global.api, token(&global)?)?;
@@ -276,6 +281,7 @@ fn report(error: &anyhow::Error, err: &mut dyn Write) -> ExitCode {
     let _ = writeln!(err, "error: {}", causes(error));
     let wrong_file = error.downcast_ref::<FileError>();
     let wrong_input = error.downcast_ref::<ConfigErrors>().is_some()
+        || error.downcast_ref::<series::WrongFile>().is_some()
         || matches!(wrong_file, Some(FileError::Malformed(_)));
     ExitCode::from(if wrong_input { WRONG_INPUT } else { FAILED })
 }

@@ -39,6 +39,14 @@ impl Config {
         self.season_slots.saturating_mul(self.history_seasons)
     }
 
+    /// How many slots of a stored series are worth replaying to a new forecaster: what came before
+    /// has faded, or would take too long.
+    #[must_use]
+    pub fn replay_slots(&self) -> u64 {
+        let worth = self.season_slots.saturating_mul(limits::REPLAY_SEASONS);
+        worth.min(limits::HISTORY_SLOTS_MAX).max(self.history_slots())
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if !(limits::SEASON_SLOTS_MIN..=limits::SEASON_SLOTS_MAX).contains(&self.season_slots) {
             return Err(ConfigError::SeasonSlots(self.season_slots));
@@ -78,6 +86,9 @@ pub enum ConfigError {
     /// The horizon is empty or too far.
     #[error("a horizon of {0} slots is not 1 to {max}", max = limits::HORIZON_SLOTS_MAX)]
     HorizonSlots(u64),
+    /// A region cannot learn from a network that is forecast otherwise.
+    #[error("the network's forecaster has another season or another horizon")]
+    UnlikeNetwork,
 }
 
 #[cfg(test)]

@@ -1,21 +1,23 @@
 //! The forecaster: takes samples in, and lets a [`Forecast`] answer.
 //!
-//! Each sample first tests the predictor at every kept distance, and only then is learnt from. It
-//! does not answer questions itself, and it does not decide what to sell.
+//! Each sample first tests what was predicted of it at every lead, and only then is learnt from.
+//! It does not answer questions itself, and it does not decide what to sell.
 
 use headroom_units::Slot;
 
 use crate::{
     Config, ConfigError, Forecast,
-    forecast::{Basis, Point},
-    level::{Level, Levels},
-    limits,
+    day::Day,
+    forecast::{Basis, LaneErrors, Point, Side},
+    lane::{Cuts, Hints, Lane},
+    level::as_f64,
+    limits::{self, RISKS},
+    outage::Outages,
+    past::Past,
     profile::Profile,
-    residuals::Residuals,
-    series::Series,
 };
 
-/// Why a sample was not taken in. Nothing has changed.
+/// Why a sample was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// The sample is not a load: undefined, infinite, negative, or beyond belief.
@@ -30,19 +32,25 @@ pub enum Refused {
     /// The slot is older than what is remembered.
     #[error("slot {0} is older than what is remembered")]
     TooOld(Slot),
+    /// The slot is more than a season after the newest. It is kept aside.
+    #[error(
+        "slot {0} is more than a season after the newest; it is taken in when {needed} such samples \
+         in a row agree",
+        needed = limits::LEAP_SAMPLES
+    )]
+    TooFar(Slot),
 }
 
 /// What is known of one region's own load.
 #[derive(Debug, Clone)]
 pub struct Forecaster {
     config: Config,
-    profile: Profile,
-    /// Mean requests/s by slot.
-    loads: Series<f64>,
-    levels: Levels,
-    /// The levels after each slot, so that the past can be replayed; gaps carry the last one on.
-    level_at: Series<Level>,
-    residuals: Residuals,
+    past: Past,
+    outages: Outages,
+    lanes: Vec<Lane>,
+    day: Day,
+    /// Samples that leapt over more than a season, until enough of them agree.
+    leapt: Vec<(u64, f64)>,
     observed: u64,
 }
 
@@ -56,16 +64,34 @@ impl Forecaster {
         Ok(Self::empty(config))
     }
 
+    /// A forecaster for a region of `network`, the sum of many regions, of which much is known.
+    ///
+    /// It takes the shape of the network's load and its errors, at its own scale, until it has its
+    /// own. It needs an hour of a day to tell its scale, not three days.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; or if the network's season or horizon is another.
+    pub fn pooled(config: Config, network: &Self) -> Result<Self, ConfigError> {
+        config.check()?;
+        let alike = |config: &Config| (config.season_slots, config.horizon_slots);
+        if alike(&config) != alike(&network.config) {
+            return Err(ConfigError::UnlikeNetwork);
+        }
+        let profile = Profile::shaped_like(network.past.profile());
+        let lanes = network.lanes.iter().map(Lane::like).collect();
+        Ok(Self { past: Past::new(config, profile), lanes, ..Self::empty(config) })
+    }
+
     fn empty(config: Config) -> Self {
-        let history = config.history_slots();
+        let season = config.season_slots;
+        let lanes = leads(season, config.horizon_slots).map(|lead| Lane::new(lead, season));
         Self {
             config,
-            profile: Profile::new(config.season_slots),
-            loads: Series::new(history),
-            levels: Levels::new(config.season_slots),
-            level_at: Series::new(history),
-            // Twice the horizon: a forecast may begin as late as its own length from now.
-            residuals: Residuals::new(history, config.horizon_slots.saturating_mul(2)),
+            past: Past::new(config, Profile::new(season)),
+            outages: Outages::new(season),
+            lanes: lanes.collect(),
+            day: Day::new(season),
+            leapt: Vec::new(),
             observed: 0,
         }
     }
@@ -73,26 +99,33 @@ impl Forecaster {
     /// Takes in the mean load of one slot in requests/s.
     ///
     /// Slots may be missing, and a missing one may be given later as long as it is remembered: it
-    /// then counts for the profile, not as a test of the predictor. A sample that is newer than
-    /// all that is remembered together begins a new series.
+    /// then fills the gap, and does not test what was predicted. Samples that are newer than all
+    /// that is remembered together begin a new series, once there are enough of them.
     ///
     /// # Errors
-    /// If the sample is no load, or its slot is known already or no longer remembered.
+    /// If the sample is no load, or its slot is known already or no longer remembered: nothing has
+    /// changed then. Or if the slot is so far ahead that the sample alone is not believed.
     pub fn observe(&mut self, slot: Slot, requests_per_second: f64) -> Result<(), Refused> {
         if !(0.0..=limits::REQUESTS_PER_SECOND_MAX).contains(&requests_per_second) {
             return Err(Refused::NotALoad(requests_per_second));
         }
         let number = slot.number();
-        match self.loads.newest() {
+        match self.past.loads().newest() {
             Some(newest) if number <= newest => self.fill(slot, requests_per_second)?,
-            Some(newest) if number - newest >= self.config.history_slots() => {
-                *self = Self::empty(self.config);
-                self.append(number, requests_per_second);
+            Some(newest) if number - newest > self.config.season_slots => {
+                return self.leap(slot, requests_per_second);
             }
             _ => self.append(number, requests_per_second),
         }
         self.observed = self.observed.saturating_add(1);
+        self.leapt.clear();
         Ok(())
+    }
+
+    /// Whether errors are known at every distance, a season of each.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.lanes.iter().all(Lane::is_known)
     }
 
     /// How many samples have been taken in since the series began.
@@ -104,13 +137,13 @@ impl Forecaster {
     /// The newest slot that has been observed.
     #[must_use]
     pub fn newest(&self) -> Option<Slot> {
-        self.loads.newest().map(Slot::new)
+        self.past.loads().newest().map(Slot::new)
     }
 
     /// The load of `slot` in requests/s, if it was observed and is remembered.
     #[must_use]
     pub fn load(&self, slot: Slot) -> Option<f64> {
-        self.loads.get(slot.number())
+        self.past.loads().get(slot.number())
     }
 
     /// A forecast of the `horizon_slots` slots that begin with `from`. Slots up to the newest
@@ -118,95 +151,172 @@ impl Forecaster {
     #[must_use]
     pub fn forecast(&self, from: Slot) -> Forecast {
         let last = from.plus(self.config.horizon_slots - 1);
-        let mut bases: Vec<Basis> = Vec::new();
-        let mut bucket_of_last = None;
-        let mut points = Vec::new();
-        for target in from.number()..=last.number() {
-            points.push(self.point(target).map(|(bucket, point)| {
-                if bucket_of_last.replace(bucket) != Some(bucket) {
-                    bases.push(self.basis(bucket));
-                }
-                Point { basis: bases.len() - 1, ..point }
-            }));
-        }
-        Forecast::new(from, points, bases, self.cold_load())
+        let points = (from.number()..=last.number()).map(|target| self.point(target));
+        let lanes = self
+            .lanes
+            .iter()
+            .map(|lane| LaneErrors { tails: lane.tails().clone(), correction: lane.correction() });
+        let basis = Basis {
+            lanes: lanes.collect(),
+            correction: self.day.correction(),
+            cold_load: self.cold_load(),
+            extremal_index: self.day.extremal_index(),
+        };
+        Forecast::new(from, points.collect(), basis)
     }
 
     fn fill(&mut self, slot: Slot, load: f64) -> Result<(), Refused> {
         let number = slot.number();
-        if !self.loads.reaches(number) {
+        if !self.past.loads().reaches(number) {
             return Err(Refused::TooOld(slot));
         }
-        if self.loads.get(number).is_some() {
+        if self.past.loads().get(number).is_some() {
             return Err(Refused::Known(slot));
         }
-        self.loads.set(number, load);
+        self.past.fill(number, load);
+        Ok(())
+    }
+
+    /// One sample far in the future says that a clock was wrong, several that time has passed.
+    fn leap(&mut self, slot: Slot, load: f64) -> Result<(), Refused> {
+        let number = slot.number();
+        match self.leapt.last() {
+            Some((last, _))
+                if (*last..=last.saturating_add(self.config.season_slots)).contains(&number) =>
+            {
+                if *last < number {
+                    self.leapt.push((number, load));
+                }
+            }
+            // One that was told before.
+            Some(_) if self.leapt.iter().any(|(known, _)| *known == number) => {}
+            _ => self.leapt = vec![(number, load)],
+        }
+        if self.leapt.len() < limits::LEAP_SAMPLES {
+            return Err(Refused::TooFar(slot));
+        }
+        let leapt = std::mem::take(&mut self.leapt);
+        let forgotten = self.past.loads().newest().is_none_or(|newest| {
+            leapt.iter().any(|(number, _)| number - newest >= self.config.history_slots())
+        });
+        if forgotten {
+            *self = Self::empty(self.config);
+        }
+        for (number, load) in leapt {
+            self.append(number, load);
+            self.observed = self.observed.saturating_add(1);
+        }
         Ok(())
     }
 
     fn append(&mut self, slot: u64, load: f64) {
-        self.test(slot, load);
-        let profile = self.profile.at(&self.loads, slot.saturating_sub(1), slot);
-        if let Some((newest, carried)) =
-            self.level_at.newest().and_then(|newest| Some((newest, self.level_at.get(newest)?)))
-        {
-            for gap in newest + 1..slot {
-                self.level_at.set(gap, carried);
+        if let Some(first) = self.day.due(slot) {
+            self.issue_season(first);
+        }
+        let levels = self.past.levels();
+        let learnt = levels.seasons() * as_f64(self.config.season_slots);
+        let outage = self.outages.judge(load, self.past.usual(slot), levels.mean(), learnt);
+        for lane in &mut self.lanes {
+            lane.settle(slot, load, !outage);
+        }
+        if levels.seasons() > as_f64(limits::LEARNING_SEASONS) {
+            self.day.count(slot, load);
+        }
+        self.past.append(slot, load, !outage);
+        for lane in &mut self.lanes {
+            let target = slot.saturating_add(lane.lead());
+            if lane.is_due(target)
+                && let Some(hints) = self.past.hints(target)
+            {
+                lane.issue(target, hints);
             }
         }
-        self.level_at.set(slot, self.levels.observe(load, profile));
-        self.loads.set(slot, load);
     }
 
-    /// Replays what would have been predicted of `slot` from each distance.
-    fn test(&mut self, slot: u64, load: f64) {
-        let mut settled = None;
-        for distance in self.residuals.distances() {
-            let Some(origin) = slot.checked_sub(distance) else { break };
-            let Some(level) = self.level_before(origin) else { break };
-            let profile = if self.profile.is_settled(origin, slot) {
-                *settled.get_or_insert_with(|| self.profile.at(&self.loads, origin, slot))
-            } else {
-                self.profile.at(&self.loads, origin, slot)
-            };
-            let Some(profile) = profile else { continue };
-            let predicted = profile * level.factor(distance, self.config.season_slots);
-            let factor = (load + level.floor()) / (predicted + level.floor());
-            self.residuals.add(distance, slot, factor);
+    /// Keeps what is forecast for the season that begins with slot `first`.
+    fn issue_season(&mut self, first: u64) {
+        let last = first.saturating_add(self.config.season_slots - 1);
+        let season = self.day.correction();
+        let of_lane = |lane: &Lane| {
+            [Cuts::of(lane.tails(), &season), Cuts::of(lane.tails(), &lane.correction())]
+        };
+        let cuts: Vec<_> = self.lanes.iter().map(of_lane).collect();
+        let quantiles = (first..=last).map(|target| match self.point(target) {
+            Point::Known { below, above, near } => {
+                let at = |side: &Side| {
+                    cuts[side.lane][usize::from(near)].quantiles(side.load, &side.weighted)
+                };
+                Some(above.map_or_else(
+                    || at(&below),
+                    |(above, part)| between(at(&below), at(&above), part),
+                ))
+            }
+            Point::Nothing | Point::Cold => None,
+        });
+        let quantiles: Vec<_> = quantiles.collect();
+        self.day.issue(first, quantiles.into_iter());
+    }
+
+    /// What is expected of `target`.
+    fn point(&self, target: u64) -> Point {
+        let newest = self.past.loads().newest().filter(|newest| *newest < target);
+        let Some(lead) = newest.map(|newest| target - newest) else { return Point::Nothing };
+        if lead > self.config.horizon_slots.saturating_mul(2) {
+            return Point::Nothing;
+        }
+        let Some(hints) = self.past.hints(target) else { return Point::Cold };
+        let further = self.lanes.partition_point(|lane| lane.lead() < lead);
+        let at = further.min(self.lanes.len() - 1);
+        if !self.lanes[at].is_known() {
+            return Point::Cold;
+        }
+        let near = lead * limits::NEAR <= self.config.season_slots;
+        let upper = self.side(at, target, &hints);
+        match at.checked_sub(1) {
+            Some(below) if self.lanes[at].lead() > lead => {
+                let (from, to) = (as_f64(self.lanes[below].lead()), as_f64(self.lanes[at].lead()));
+                let part = (as_f64(lead) / from).ln() / (to / from).ln();
+                let below = self.side(below, target, &hints);
+                Point::Known { below, above: Some((upper, part)), near }
+            }
+            _ => Point::Known { below: upper, above: None, near },
         }
     }
 
-    /// The level as it was known at `origin`.
-    fn level_before(&self, origin: u64) -> Option<Level> {
-        let newest = self.level_at.newest()?;
-        self.level_at.get(origin.min(newest))
-    }
-
-    /// What is expected of `target`, and which bucket of errors answers for its distance.
-    fn point(&self, target: u64) -> Option<(usize, Point)> {
-        let newest = self.loads.newest().filter(|newest| *newest < target)?;
-        let distance = target - newest;
-        let bucket = self.residuals.bucket_for(distance)?;
-        let level = self.level_at.get(newest)?;
-        let predicted = self
-            .profile
-            .at(&self.loads, newest, target)
-            .map(|profile| profile * level.factor(distance, self.config.season_slots));
-        Some((bucket, Point { predicted, floor: level.floor(), basis: 0 }))
-    }
-
-    /// The errors of a bucket; none until it has been tested for a whole season.
-    fn basis(&self, bucket: usize) -> Basis {
-        let sorted = self.residuals.sorted(bucket);
-        let tested = sorted.len() as u64 >= self.config.season_slots;
-        Basis { factors: if tested { sorted.to_vec() } else { Vec::new() } }
+    fn side(&self, at: usize, target: u64, hints: &Hints) -> Side {
+        let lane = &self.lanes[at];
+        let prediction = lane.predict(target, hints);
+        let weighted = lane.tails().weighted(&prediction);
+        Side { lane: at, load: prediction.load, weighted }
     }
 
     /// The load that is thought possible while errors are not known; `None` without samples.
     fn cold_load(&self) -> Option<f64> {
-        let highest = self.loads.values().fold(0.0, f64::max);
-        let enough = self.loads.values().take(limits::COLD_SAMPLES_MIN).count();
+        let highest = self.past.loads().values().fold(0.0, f64::max);
+        let enough = self.past.loads().values().take(limits::COLD_SAMPLES_MIN).count();
         (enough == limits::COLD_SAMPLES_MIN)
             .then(|| highest.max(limits::FLOOR_MIN) * limits::COLD_FACTOR)
     }
 }
+
+fn between(below: [f64; RISKS], above: [f64; RISKS], part: f64) -> [f64; RISKS] {
+    std::array::from_fn(|at| below[at] + part * (above[at] - below[at]))
+}
+
+/// How far ahead the lanes of a season predict, if forecasts have `horizon` slots.
+fn leads(season: u64, horizon: u64) -> impl Iterator<Item = u64> {
+    let lead = move |part: u64| (part * season / limits::LANE_PARTS).max(1);
+    let usual = lead(limits::LANE_LEAD_USUAL);
+    let furthest = horizon.saturating_mul(2).min(usual).max(horizon);
+    let mut last = 0;
+    limits::LANE_LEADS.into_iter().map(lead).filter(move |lead| {
+        let wanted = *lead > last && last < furthest;
+        if wanted {
+            last = *lead;
+        }
+        wanted
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,92 +1,141 @@
-//! The level: how the load runs against its profile lately.
+//! The level: how the load runs against its profile lately, and what it has grown since last week.
 //!
-//! Two levels are kept, each a ratio of averaged load to averaged profile. The fast one knows the
-//! last minutes and matters for the next ones; the slow one knows the last season and stays.
+//! It follows one series from sample to sample. It predicts nothing; the regression weighs it.
 
-use crate::limits;
+use crate::{limits, series::Series};
 
-/// The levels as they were after one sample.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Level {
-    fast: f64,
-    slow: f64,
-    /// Mean load of about a season in requests/s.
-    mean: f64,
-}
-
-impl Level {
-    /// What a profile of one becomes `distance` slots after this level was taken.
-    pub(crate) fn factor(&self, distance: u64, season_slots: u64) -> f64 {
-        let memory = as_f64(season_slots) / as_f64(limits::LEVEL_MEMORY);
-        let say = (-as_f64(distance) / memory).exp();
-        self.slow.powf(1.0 - say) * self.fast.powf(say)
-    }
-
-    /// What is added to a load before errors are taken relative to it, in requests/s.
-    pub(crate) fn floor(&self) -> f64 {
-        (self.mean * limits::FLOOR_OF_MEAN).max(limits::FLOOR_MIN)
-    }
-}
-
-/// Follows the levels from sample to sample.
+/// Follows the level of a series.
 #[derive(Debug, Clone)]
 pub(crate) struct Levels {
-    fast: Average,
-    slow: Average,
-    mean: Average,
+    season: u64,
+    /// Logarithm of the load over its profile in the last minutes.
+    fast: f64,
+    /// The same over half a season.
+    slow: f64,
+    /// Mean load of the last weeks in requests/s.
+    mean: f64,
+    /// Samples that were learnt.
+    learnt: f64,
+    /// Sum and count of what was learnt in the last season.
+    day: (f64, f64),
+    /// Mean load of the season that ended with a slot.
+    days: Series,
+    /// Logarithm of the last season's mean load over that of a week before.
+    growth: f64,
+    /// Weights of a new sample in the fast and the slow level.
+    rates: (f64, f64),
 }
 
 impl Levels {
     pub(crate) fn new(season_slots: u64) -> Self {
         let season = as_f64(season_slots);
-        let slow = Average::over(season);
-        Self { fast: Average::over(season / as_f64(limits::LEVEL_FAST)), slow, mean: slow }
+        let rate = |part: f64| 1.0 - (-part / season).exp();
+        Self {
+            season: season_slots,
+            fast: 0.0,
+            slow: 0.0,
+            mean: 0.0,
+            learnt: 0.0,
+            day: (0.0, 0.0),
+            days: Series::new(season_slots * limits::WEEK_SEASONS + 1),
+            growth: 0.0,
+            rates: (rate(limits::LEVEL_FAST), rate(limits::LEVEL_SLOW)),
+        }
     }
 
-    /// Takes in one sample and what the profile had said of it, if it had.
-    pub(crate) fn observe(&mut self, load: f64, profile: Option<f64>) -> Level {
-        self.mean.add(load, 1.0);
-        if let Some(profile) = profile {
-            self.fast.add(load, profile);
-            self.slow.add(load, profile);
+    /// The fast level, the slow level and the growth.
+    pub(crate) fn hints(&self) -> (f64, f64, f64) {
+        (self.fast, self.slow, self.growth)
+    }
+
+    /// Mean load of the last weeks in requests/s.
+    pub(crate) fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// How many seasons were learnt.
+    pub(crate) fn seasons(&self) -> f64 {
+        self.learnt / as_f64(self.season)
+    }
+
+    /// What is added to a load before a ratio is taken, in requests/s.
+    pub(crate) fn floor(&self) -> f64 {
+        floor(self.mean)
+    }
+
+    /// The logarithm of `load` over `usual`, within what is believed.
+    pub(crate) fn log_ratio(&self, load: f64, usual: f64) -> f64 {
+        log_ratio(load, usual, self.floor())
+    }
+
+    /// Learns one sample; `usual` is what the profile had said of it.
+    pub(crate) fn learn(&mut self, load: f64, usual: Option<f64>) {
+        if let Some(usual) = usual {
+            let ratio = self.log_ratio(load, usual);
+            self.fast += self.rates.0 * (ratio - self.fast);
+            self.slow += self.rates.1 * (ratio - self.slow);
         }
-        let bounded = |ratio: Option<f64>| {
-            ratio.unwrap_or(1.0).clamp(1.0 / limits::LEVEL_MAX, limits::LEVEL_MAX)
+        self.learnt += 1.0;
+        let season = as_f64(self.season);
+        let bounded = if self.learnt > season {
+            load.min(limits::MEAN_STEP * self.mean + limits::FLOOR_MIN)
+        } else {
+            load
         };
-        Level {
-            fast: bounded(self.fast.ratio()),
-            slow: bounded(self.slow.ratio()),
-            mean: self.mean.ratio().unwrap_or(0.0),
+        let rate = (1.0 / self.learnt).max(1.0 / (limits::MEAN_SEASONS * season));
+        self.mean += rate * (bounded - self.mean);
+    }
+
+    /// Moves the last season on to end with `slot`; `learnt` are the samples learnt so far.
+    pub(crate) fn pass(&mut self, slot: u64, learnt: &Series) {
+        if slot.is_multiple_of(self.season) {
+            // From the beginning, so that no rounding adds up.
+            let season = slot.saturating_sub(self.season - 1)..=slot;
+            let known = season.filter_map(|slot| learnt.get(slot));
+            self.day = known.fold((0.0, 0.0), |(sum, count), load| (sum + load, count + 1.0));
+        } else {
+            if let Some(entering) = learnt.get(slot) {
+                self.day = (self.day.0 + entering, self.day.1 + 1.0);
+            }
+            let leaving = slot.checked_sub(self.season).and_then(|slot| learnt.get(slot));
+            if let Some(leaving) = leaving {
+                self.day = (self.day.0 - leaving, self.day.1 - 1.0);
+            }
+        }
+        self.days.advance(slot);
+        self.growth = 0.0;
+        if self.day.1 > as_f64(self.season) / 4.0 {
+            let mean = (self.day.0 / self.day.1).max(0.0);
+            self.days.set(slot, mean);
+            let week = self.season * limits::WEEK_SEASONS;
+            if let Some(before) = slot.checked_sub(week).and_then(|slot| self.days.get(slot)) {
+                let growth = self.log_ratio(mean, before);
+                self.growth = growth.clamp(-limits::LOG_GROWTH_MAX, limits::LOG_GROWTH_MAX);
+            }
+        }
+    }
+
+    /// Takes a late sample of `slot` into the last season, which ends with `newest`.
+    pub(crate) fn fill(&mut self, slot: u64, load: f64, newest: u64) {
+        if newest - slot < self.season {
+            self.day = (self.day.0 + load, self.day.1 + 1.0);
         }
     }
 }
 
-/// The ratio of two exponentially forgotten sums.
-#[derive(Debug, Clone, Copy)]
-struct Average {
-    keep: f64,
-    above: f64,
-    below: f64,
+/// What is added to a load before a ratio is taken, where the mean load is `mean`.
+pub(crate) fn floor(mean: f64) -> f64 {
+    (mean * limits::FLOOR_OF_MEAN).max(limits::FLOOR_MIN)
 }
 
-impl Average {
-    /// Forgets over about `slots` samples.
-    fn over(slots: f64) -> Self {
-        Self { keep: 1.0 - 1.0 / slots.max(1.0), above: 0.0, below: 0.0 }
-    }
-
-    fn add(&mut self, above: f64, below: f64) {
-        self.above = self.above * self.keep + above;
-        self.below = self.below * self.keep + below;
-    }
-
-    fn ratio(&self) -> Option<f64> {
-        (self.below > f64::MIN_POSITIVE).then(|| self.above / self.below)
-    }
+/// The logarithm of `load` over `usual`, each with `floor` added, within what is believed.
+pub(crate) fn log_ratio(load: f64, usual: f64, floor: f64) -> f64 {
+    let ratio = ((load + floor) / (usual + floor)).ln();
+    ratio.clamp(-limits::LOG_RATIO_MAX, limits::LOG_RATIO_MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slot counts are far below 2^53")]
-fn as_f64(count: u64) -> f64 {
+pub(crate) fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
@@ -94,23 +143,37 @@ fn as_f64(count: u64) -> f64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_fast_level_loses_its_say_with_distance() {
-        let mut levels = Levels::new(96);
-        for _ in 0..96 {
-            levels.observe(100.0, Some(100.0));
+    /// Levels after `loads` against a profile of 100.
+    fn after(season: u64, loads: impl Iterator<Item = f64>) -> Levels {
+        let mut levels = Levels::new(season);
+        let mut known = Series::new(season * 14);
+        for (slot, load) in (0..).zip(loads) {
+            levels.learn(load, Some(100.0));
+            known.set(slot, load);
+            levels.pass(slot, &known);
         }
-        let level = levels.observe(200.0, Some(100.0));
-        let (near, far) = (level.factor(1, 96), level.factor(96, 96));
-        assert!(near > 1.8 && far < 1.05, "{near} {far}");
+        levels
     }
 
     #[test]
-    fn it_stays_finite_without_load() {
-        let mut levels = Levels::new(96);
-        let level = levels.observe(0.0, Some(0.0));
-        assert_eq!((level.factor(1, 96), level.floor()), (1.0, limits::FLOOR_MIN));
-        let level = levels.observe(1e12, Some(0.0));
-        assert!(level.factor(1, 96) <= limits::LEVEL_MAX);
+    fn the_fast_level_runs_before_the_slow_one() {
+        let levels = after(96, (0..192).map(|slot| if slot < 188 { 100.0 } else { 200.0 }));
+        let (fast, slow, _) = levels.hints();
+        assert!(fast > 0.5 && slow < 0.1, "{fast} {slow}");
+    }
+
+    #[test]
+    fn growth_is_that_of_a_week() {
+        let levels = after(8, (0..112).map(|slot| if slot < 56 { 100.0 } else { 200.0 }));
+        let (_, _, growth) = levels.hints();
+        let without_floor = 2.0_f64.ln();
+        assert!(growth > 0.5 * without_floor && growth < without_floor, "{growth}");
+    }
+
+    #[test]
+    fn one_absurd_sample_stays_bounded() {
+        let levels = after(96, (0..970).map(|slot| if slot == 960 { 1e12 } else { 100.0 }));
+        let (_, slow, _) = levels.hints();
+        assert!(levels.mean() < 101.0 && slow < 0.1, "{} {slow}", levels.mean());
     }
 }

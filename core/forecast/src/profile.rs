@@ -1,102 +1,157 @@
 //! The seasonal profile: what the load usually is at a position of the season.
 //!
-//! It is the weighted median of the same and the neighbouring positions of the last seasons, so
-//! one odd day does not bend it. It does not know how today runs; that is the level's part.
+//! It forgets exponentially from season to season, and no single sample bends it far. Where a
+//! region has not been yet, the shape of the whole network stands in, at the region's own scale.
+//! It does not know how today runs; that is the level's part.
 
-use crate::{limits, series::Series};
+use crate::{limits, series::around};
 
-/// How the profile looks at a series.
-#[derive(Debug, Clone, Copy)]
+/// How many neighbours on each side take part in smoothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach(pub(crate) usize);
+
+impl Reach {
+    pub(crate) fn of(season_slots: u64) -> Self {
+        Self(usize::try_from(season_slots / limits::SMOOTHING).unwrap_or(0))
+    }
+
+    /// Where smoothing looks, as steps back and ahead: the middle, half the reach and the whole
+    /// reach to either side. Five places cost the same at every resolution.
+    pub(crate) fn places(self) -> [(usize, usize); 5] {
+        let half = self.0.div_ceil(2);
+        [(self.0, 0), (half, 0), (0, 0), (0, half), (0, self.0)]
+    }
+}
+
+/// What the load usually is, by position in the season, in requests/s.
+#[derive(Debug, Clone)]
 pub(crate) struct Profile {
-    season_slots: u64,
-    /// Positions to each side that take part.
-    reach: u64,
+    /// Undefined where nothing is known.
+    own: Vec<f64>,
+    prior: Option<Prior>,
+    reach: Reach,
+}
+
+/// A shape that stands in, and the scale at which it fits.
+#[derive(Debug, Clone)]
+struct Prior {
+    shape: Vec<f64>,
+    own: f64,
+    shaped: f64,
+    samples: u64,
+    needed: u64,
 }
 
 impl Profile {
     pub(crate) fn new(season_slots: u64) -> Self {
-        Self { season_slots, reach: (season_slots / limits::PROFILE_SMOOTHING).max(1) }
+        let own = vec![f64::NAN; index(season_slots)];
+        Self { own, prior: None, reach: Reach::of(season_slots) }
     }
 
-    /// The usual load at `target` in requests/s, from no sample newer than `origin`; `None` if no
-    /// season before it has one.
-    pub(crate) fn at(&self, values: &Series<f64>, origin: u64, target: u64) -> Option<f64> {
-        let mut weighted = Vec::new();
-        let mut season_weight = 1.0;
-        // Whole seasons back until the first that lies in the past of `origin`.
-        let skip = target.saturating_sub(origin).div_ceil(self.season_slots).max(1);
-        for back in skip..skip.saturating_add(limits::PROFILE_SEASONS) {
-            let Some(centre) =
-                self.season_slots.checked_mul(back).and_then(|d| target.checked_sub(d))
-            else {
-                break;
-            };
-            if !values.reaches(centre) {
-                break;
-            }
-            for slot in centre.saturating_sub(self.reach)..=centre.saturating_add(self.reach) {
-                let weight =
-                    if slot == centre { 1.0 } else { limits::PROFILE_NEIGHBOUR } * season_weight;
-                if let Some(value) = values.get(slot).filter(|_| slot <= origin) {
-                    weighted.push((value, weight));
-                }
-            }
-            season_weight *= limits::PROFILE_DECAY;
+    /// An empty profile that takes the shape of `other` until it has its own.
+    pub(crate) fn shaped_like(other: &Self) -> Self {
+        let season = other.own.len() as u64;
+        let shape = (0..season).map(|at| other.at(at).unwrap_or(f64::NAN)).collect();
+        let needed = (season / limits::POOLED_AFTER).max(limits::COLD_SAMPLES_MIN as u64);
+        let prior = Prior { shape, own: 0.0, shaped: 0.0, samples: 0, needed };
+        Self { own: vec![f64::NAN; other.own.len()], prior: Some(prior), reach: other.reach }
+    }
+
+    /// The usual load at `slot`, smoothed; `None` if nothing is known of its position.
+    pub(crate) fn at(&self, slot: u64) -> Option<f64> {
+        let (at, season) = (self.position(slot), self.own.len());
+        if self.own[at].is_nan() {
+            return self.prior.as_ref().and_then(|prior| prior.at(at));
         }
-        weighted_median(&mut weighted)
+        let own = |(back, ahead)| self.own[around(at, season, back, ahead)];
+        mean(self.reach.places().map(own).into_iter())
     }
 
-    /// True if the profile at `target` is the same for every origin from `origin` to `target`.
-    pub(crate) fn is_settled(&self, origin: u64, target: u64) -> bool {
-        target.saturating_sub(origin) <= self.season_slots.saturating_sub(self.reach)
+    /// Learns that the load was `load` at `slot`; `floor` is added before a ratio is taken.
+    pub(crate) fn learn(&mut self, slot: u64, load: f64, floor: f64) {
+        let position = self.position(slot);
+        if let Some(prior) = &mut self.prior {
+            prior.learn(position, load);
+        }
+        let known = &mut self.own[position];
+        if known.is_nan() {
+            *known = load;
+            return;
+        }
+        let middle = *known + floor;
+        let bounded =
+            (load + floor).clamp(middle / limits::PROFILE_STEP, middle * limits::PROFILE_STEP);
+        *known += limits::PROFILE_RATE * ((bounded - floor).max(0.0) - *known);
+    }
+
+    fn position(&self, slot: u64) -> usize {
+        index(slot % self.own.len() as u64)
     }
 }
 
-/// The value with half the weight on either side; `None` of nothing.
-fn weighted_median(weighted: &mut [(f64, f64)]) -> Option<f64> {
-    weighted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let half = weighted.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
-    let mut below = 0.0;
-    for (value, weight) in weighted.iter() {
-        below += weight;
-        if below >= half {
-            return Some(*value);
+impl Prior {
+    fn at(&self, position: usize) -> Option<f64> {
+        let shape = self.shape[position];
+        let known = self.samples >= self.needed && self.shaped > 0.0 && !shape.is_nan();
+        known.then(|| shape * self.own / self.shaped)
+    }
+
+    fn learn(&mut self, position: usize, load: f64) {
+        if self.shape[position] > 0.0 {
+            self.own += load;
+            self.shaped += self.shape[position];
+            self.samples += 1;
         }
     }
-    weighted.last().map(|(value, _)| *value)
+}
+
+/// The mean of what is defined.
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for value in values.filter(|value| !value.is_nan()) {
+        sum += value;
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sum / count)
+}
+
+fn index(slots: u64) -> usize {
+    usize::try_from(slots).expect("a season's slots are limited")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn series(values: &[f64]) -> Series<f64> {
-        let mut series = Series::new(1_000);
-        for (slot, value) in (0..).zip(values) {
-            series.set(slot, *value);
+    fn learnt(days: &[&[f64]]) -> Profile {
+        let mut profile = Profile::new(4);
+        for (slot, load) in (0..).zip(days.concat()) {
+            profile.learn(slot, load, 1.0);
         }
-        series
+        profile
     }
 
     #[test]
-    fn one_odd_season_does_not_bend_it() {
-        let day = [10.0, 10.0, 10.0, 90.0, 90.0, 90.0, 10.0, 10.0];
-        let mut values = day.repeat(3);
-        values.extend([900.0; 8]);
-        values.extend(day);
-        let profile = Profile::new(8);
-        assert_eq!(profile.at(&series(&values), 39, 44), Some(90.0));
-        assert_eq!(profile.at(&series(&values), 39, 40), Some(10.0));
+    fn one_odd_season_bends_it_by_a_bounded_factor() {
+        let day: &[f64] = &[10.0, 10.0, 90.0, 90.0];
+        let profile = learnt(&[day, day, &[1e12; 4], day]);
+        for (slot, usual) in (0..).zip(day) {
+            let ratio = profile.at(slot).unwrap() / usual;
+            assert!((1.0..1.35).contains(&ratio), "{ratio}");
+        }
     }
 
     #[test]
-    fn it_never_looks_past_the_origin() {
-        let mut values = vec![5.0; 16];
-        let profile = Profile::new(8);
-        let before = profile.at(&series(&values), 15, 22);
-        values.extend([1_000.0; 8]);
-        assert_eq!(profile.at(&series(&values), 15, 22), before);
-        assert_eq!(profile.at(&series(&[]), 15, 22), None);
-        assert_eq!(profile.at(&series(&values[..4]), 3, 7), None);
+    fn a_shape_stands_in_at_the_own_scale() {
+        let network = learnt(&[&[100.0, 200.0, 300.0, 400.0]]);
+        let mut edge = Profile::shaped_like(&network);
+        assert_eq!(edge.at(3), None);
+        for load in [1.0, 1.0, 1.2, 1.2] {
+            assert_eq!(edge.at(3), None, "too little to tell its scale");
+            edge.learn(0, load, 0.1);
+        }
+        assert!((edge.at(3).unwrap() - 4.4).abs() < 1e-9, "{:?}", edge.at(3));
+        edge.learn(3, 9.0, 0.1);
+        assert_eq!(edge.at(3), Some(9.0));
     }
 }

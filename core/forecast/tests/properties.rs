@@ -118,5 +118,5 @@ fn a_cold_start_is_wide_and_narrows() {
         }
         forecaster.observe(Slot::new(slot), 100.0).unwrap();
     }
-    assert_eq!(headroom, [0, 50, 50, 50, 50, 50, 150, 150, 150, 150]);
+    assert_eq!(headroom, [0, 50, 145, 149, 149, 149, 149, 149, 149, 149]);
 }

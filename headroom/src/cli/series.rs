@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use headroom_forecast::limits::REQUESTS_PER_SECOND_MAX;
 use headroom_units::RegionId;
 use headroom_wire::{NewSeries, SeriesImported, SeriesPoint, Time};
 
@@ -38,26 +39,33 @@ pub enum Command {
 
 pub(super) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<()> {
     let Command::Import { file, region } = command;
-    let series = NewSeries { points: read(file)? };
+    let points = read(file)?.into_iter().map(|(_, point)| point).collect();
+    let series = NewSeries { points };
     let answer = context.client.put(&format!("/v1/regions/{region}/series"), &series)?;
     context.show(&answer, |imported: &SeriesImported| {
         format!("{} points of {region} are imported.\n", imported.points)
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<SeriesPoint>> {
+/// A file that is not as it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct WrongFile(String);
+
+/// Reads a file of load, each point with its line.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<(usize, SeriesPoint)>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(BufReader::new(file)).with_context(|| format!("cannot import {}", path.display()))
+    parse(BufReader::new(file)).with_context(|| format!("cannot use {}", path.display()))
 }
 
 /// Reads all lines; tells every wrong one.
-fn parse(lines: impl BufRead) -> anyhow::Result<Vec<SeriesPoint>> {
+fn parse(lines: impl BufRead) -> anyhow::Result<Vec<(usize, SeriesPoint)>> {
     let mut lines = lines.lines();
     let header = lines.next().transpose()?.unwrap_or_default();
-    anyhow::ensure!(
-        header.trim() == HEADER,
-        "the first line is {header:?}; accepted is {HEADER:?}"
-    );
+    if header.trim() != HEADER {
+        let reason = format!("the first line is {header:?}; accepted is {HEADER:?}");
+        return Err(WrongFile(reason).into());
+    }
     let (mut points, mut wrong) = (Vec::new(), Vec::new());
     for (number, line) in (2..).zip(lines) {
         let line = line?;
@@ -65,19 +73,23 @@ fn parse(lines: impl BufRead) -> anyhow::Result<Vec<SeriesPoint>> {
             continue;
         }
         match point(line.trim()) {
-            Ok(point) => points.push(point),
+            Ok(point) => points.push((number, point)),
             Err(reason) => wrong.push(format!("line {number}: {reason}")),
         }
     }
-    if wrong.is_empty() {
-        return Ok(points);
+    if wrong.is_empty() { Ok(points) } else { Err(WrongFile::lines(wrong).into()) }
+}
+
+impl WrongFile {
+    /// Every wrong line, up to a limit.
+    pub(super) fn lines(mut wrong: Vec<String>) -> Self {
+        let more = wrong.len().saturating_sub(SHOWN_MAX);
+        wrong.truncate(SHOWN_MAX);
+        if more > 0 {
+            wrong.push(format!("and {more} more"));
+        }
+        Self(wrong.join("\n"))
     }
-    let more = wrong.len().saturating_sub(SHOWN_MAX);
-    wrong.truncate(SHOWN_MAX);
-    if more > 0 {
-        wrong.push(format!("and {more} more"));
-    }
-    anyhow::bail!("{}", wrong.join("\n"))
 }
 
 fn point(line: &str) -> Result<SeriesPoint, String> {
@@ -85,9 +97,10 @@ fn point(line: &str) -> Result<SeriesPoint, String> {
     let slot: Time = slot.trim().parse()?;
     let rate = rate.trim();
     let requests_per_second =
-        rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0);
-    let requests_per_second = requests_per_second
-        .ok_or_else(|| format!("{rate:?} is not a load; accepted is a number from 0 on"))?;
+        rate.parse().ok().filter(|rate: &f64| (0.0..=REQUESTS_PER_SECOND_MAX).contains(rate));
+    let requests_per_second = requests_per_second.ok_or_else(|| {
+        format!("{rate:?} is not a load; accepted is a number from 0 to {REQUESTS_PER_SECOND_MAX}")
+    })?;
     Ok(SeriesPoint { slot, requests_per_second })
 }
 
@@ -102,8 +115,9 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/worldcup98-cut.csv");
         let points = read(&path).unwrap();
         assert_eq!(points.len(), 6_048);
-        assert_eq!(points[0].slot.to_string(), "1998-05-20T00:00:00Z");
-        assert!((points[0].requests_per_second - 23.2167).abs() < 1e-9);
+        let (line, point) = &points[0];
+        assert_eq!((*line, point.slot.to_string()), (2, "1998-05-20T00:00:00Z".to_owned()));
+        assert!((point.requests_per_second - 23.2167).abs() < 1e-9);
     }
 
     #[test]
@@ -114,8 +128,8 @@ mod tests {
         expect![[r#"
             line 3: "2026-11-22T18:15:00Z" has no comma
             line 5: "yesterday" is not a moment: failed to parse four digit integer as year: invalid digit, expected 0-9 but got y; accepted is RFC 3339 from 1970 on, such as "2026-11-22T18:00:00Z"
-            line 6: "-1" is not a load; accepted is a number from 0 on
-            line 7: "NaN" is not a load; accepted is a number from 0 on"#]].assert_eq(&error(
+            line 6: "-1" is not a load; accepted is a number from 0 to 1000000000000
+            line 7: "NaN" is not a load; accepted is a number from 0 to 1000000000000"#]].assert_eq(&error(
             "timestamp,requests_per_second\n\
              2026-11-22T18:00:00Z,1\n\
              2026-11-22T18:15:00Z\n\

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use headroom_forecast::Forecaster;
+use headroom_forecast::{Forecaster, Refused};
 use headroom_market::{Command, Event, Offer, Rejection, offer_curve};
 use headroom_store::SlotRecord;
 use headroom_units::{Fraction, RegionId, Slot, Units};
 use headroom_wire::Time;
+
+mod pool;
 
 use super::{attempt, next_tick, sleep_until};
 use crate::{
@@ -31,19 +33,14 @@ impl Forecasts {
     pub(crate) async fn load(shared: &Shared) -> Result<Self, ExchangeError> {
         let config = shared.config.forecast;
         let now = shared.config.slot_length.slot_at(headroom_clock::now());
-        let from = now.minus(config.season_slots.saturating_mul(config.history_seasons));
-        let mut regions = BTreeMap::new();
+        let from = now.minus(config.replay_slots());
+        let mut series = BTreeMap::new();
         for region in shared.config.fleet.regions.keys() {
-            let mut forecaster = Forecaster::new(config)?;
-            for (slot, load) in shared.store.series(region, from).await? {
-                if slot < now
-                    && let Err(refused) = forecaster.observe(slot, load)
-                {
-                    tracing::warn!(%region, %slot, %refused, "a stored load is left out");
-                }
-            }
-            regions.insert(region.clone(), forecaster);
+            let mut points = shared.store.series(region, from).await?;
+            points.retain(|(slot, _)| *slot < now);
+            series.insert(region.clone(), points);
         }
+        let regions = pool::forecasters(config, &series)?;
         let forecasts = Self { regions };
         forecasts.offer(shared, now).await?;
         Ok(forecasts)
@@ -64,9 +61,7 @@ impl Forecasts {
             }
             let points = shared.store.series(region, known).await?;
             for (slot, load) in points.into_iter().filter(|(slot, _)| *slot < running) {
-                if let Err(refused) = forecaster.observe(slot, load) {
-                    tracing::warn!(%region, %slot, %refused, "a measured load is left out");
-                }
+                take_in(forecaster, region, slot, load);
             }
         }
         Ok(())
@@ -106,6 +101,17 @@ impl Forecasts {
             }
         }
         Ok(())
+    }
+}
+
+fn take_in(forecaster: &mut Forecaster, region: &RegionId, slot: Slot, load: f64) {
+    match forecaster.observe(slot, load) {
+        Ok(()) => {}
+        // After a long outage the first ones wait until there are enough of them.
+        Err(refused @ Refused::TooFar(_)) => {
+            tracing::debug!(%region, %slot, %refused, "a load waits");
+        }
+        Err(refused) => tracing::warn!(%region, %slot, %refused, "a load is left out"),
     }
 }
 
