@@ -3,6 +3,7 @@
 //! ```text
 //!  arguments ──clap──► Command ──► roles (all, exchange, edge, dns, demo): run until a signal
 //!                              ├─► files (check-config, plan show --file, dnssec, auction)
+//!                              ├─► a simulated world (sim)
 //!                              └─► the API of a running exchange: everything else
 //! ```
 //!
@@ -26,6 +27,7 @@ mod region;
 mod role;
 mod series;
 mod show;
+mod sim;
 mod site;
 mod table;
 
@@ -132,6 +134,9 @@ pub enum Command {
     /// A call auction on plain files: make a market, clear it, check the result
     #[command(subcommand)]
     Auction(auction::Command),
+    /// A simulated world, in which the product's own control runs
+    #[command(subcommand)]
+    Sim(sim::Command),
     /// What a running exchange answers.
     #[command(flatten)]
     Ask(Ask),
@@ -228,6 +233,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Dns(args) => role::dns(args, global.log_format)?,
         Command::CheckConfig(args) => return check_config::run(&args, global.json, out),
         Command::Auction(command) => return auction::run(&command, global.json, out),
+        Command::Sim(command) => return sim::run(&command, global.json, out),
         Command::Dnssec(command) => dnssec::run(&command, global.json, out)?,
         Command::Ask(question) => {
             let client = Client::new(&global.api, token(&global)?)?;

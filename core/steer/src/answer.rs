@@ -6,10 +6,12 @@ use headroom_units::{EdgeId, HostName, NameServerId, RegionId, RequestRate, Site
 use ipnet::IpNet;
 
 use crate::{
-    Assignments, Budgets, ClientRegions, LeaseBudget, Ledger, Owner, Plan, PrefixMap, Remainder,
-    Site, SiteRegion, limits,
+    Assignments, Budgets, ClientRegions, LeaseBudget, Leased, Ledger, Owner, Plan, PrefixMap,
+    Remainder, Site, SiteRegion, limits,
 };
 
+/// A heavy client is asked to come back in one part in this many of the TTL.
+const HEAVY_TTL_PARTS: u32 = 4;
 /// Clients are counted over this many TTLs.
 const CENSUS_TTLS: u32 = 2;
 
@@ -68,6 +70,11 @@ impl Hold {
         if self.is_lease { lease_ttl(most, left) } else { Some(remainder_ttl(most, left)) }
     }
 
+    /// The same with a quarter of the TTL.
+    fn shorter(self) -> Self {
+        Self { ttl_max: (self.ttl_max / HEAVY_TTL_PARTS).max(1), ..self }
+    }
+
     /// The same up to `boundary`, if there is one.
     fn up_to(self, boundary: Option<Timestamp>) -> Self {
         Self { boundary: boundary.unwrap_or(Timestamp::MAX), ..self }
@@ -87,7 +94,7 @@ pub struct SteeringReport {
     /// Of these, answered with an edge.
     pub mapped_to_edges: u64,
     /// The load leased out at the moment of the report.
-    pub leased: RequestRate,
+    pub leased: Leased,
 }
 
 /// One name server's side of steering: the plan, the budgets and a ledger per site and region.
@@ -131,6 +138,10 @@ impl Steering {
         }
         self.regions.replan(&plan);
         self.ledgers.retain(|(site, _), _| plan.sites.contains_key(site));
+        for ((_, region), ledger) in &mut self.ledgers {
+            let usable: Vec<&EdgeId> = plan.usable_edges(region).map(|(id, _)| id).collect();
+            ledger.keep_edges(&usable, plan.made_at);
+        }
         self.assignments.keep(&plan);
         self.plan = plan;
         true
@@ -162,8 +173,36 @@ impl Steering {
                 ledger.learn(budget, now);
             }
         }
-        self.budgets = Some(budgets);
+        let before = self.budgets.replace(budgets).filter(|before| now < before.expires_at);
+        if let (Some(before), Some(held)) = (before, &mut self.budgets) {
+            // An exchange that has just begun says nothing of what it does not know yet.
+            for (place, budget) in before.leases {
+                let by_name_server = budget.by_name_server;
+                let place = held.leases.entry(place).or_default();
+                if place.by_name_server.is_empty() {
+                    place.by_name_server = by_name_server;
+                }
+            }
+        }
         true
+    }
+
+    /// The load that `client` is known to bring to `place` while it holds a lease, at the level of
+    /// demand that was told last.
+    #[must_use]
+    pub fn known_load(&self, place: &SiteRegion, client: IpNet) -> Option<RequestRate> {
+        let weight = self.ledgers.get(place).and_then(|ledger| ledger.known_weight(client))?;
+        let told = self.budgets.as_ref().and_then(|budgets| budgets.leases.get(place));
+        Some(told.map_or(weight, |budget| budget.at_level(weight)))
+    }
+
+    /// The load leased out of each place, with what no lease accounts for: what this name server
+    /// tells the exchange each second.
+    #[must_use]
+    pub fn accounted(&self) -> BTreeMap<SiteRegion, Leased> {
+        let accounted =
+            |(place, ledger): (&SiteRegion, &Ledger)| (place.clone(), ledger.accounted());
+        self.ledgers.iter().map(accounted).collect()
     }
 
     /// Answers a mapping request for `site` from `client`; `None` if the plan has no such site.
@@ -181,8 +220,7 @@ impl Steering {
                 // Who has bought nothing has no lease.
                 let boundary = planned.active_until(&place.1, now).or(Some(now));
                 let hold = Hold { is_lease: true, ..hold.up_to(boundary) };
-                let edge = self.leased_edge(&plan, planned, &place, client, hold, now);
-                edge.map(|edge| (edge, hold))
+                self.leased_edge(&plan, planned, &place, client, hold, now)
             }
         };
         self.count(&place, 1, edge.is_some().into());
@@ -216,7 +254,7 @@ impl Steering {
     pub fn report(&mut self) -> BTreeMap<SiteRegion, SteeringReport> {
         let counts = std::mem::take(&mut self.counts);
         let report = |(place, (mapping_requests, mapped_to_edges)): (SiteRegion, (u64, u64))| {
-            let leased = self.ledgers.get(&place).map(Ledger::leased).unwrap_or_default();
+            let leased = self.ledgers.get(&place).map(Ledger::accounted).unwrap_or_default();
             (place, SteeringReport { mapping_requests, mapped_to_edges, leased })
         };
         counts.into_iter().map(report).collect()
@@ -230,13 +268,18 @@ impl Steering {
         client: IpNet,
         hold: Hold,
         now: Timestamp,
-    ) -> Option<EdgeId> {
+    ) -> Option<(EdgeId, Hold)> {
         let budget = self.budget(site, place, now);
         let ledger = self.ledgers.entry(place.clone()).or_default();
         ledger.note(client, now, plan.ttl * CENSUS_TTLS);
+        let hold = if ledger.is_heavy(client, budget) { hold.shorter() } else { hold };
         let leased = hold.ttl(now)? + hold.until.since(now);
+        if ledger.keeps(client) > hold.boundary.since(now) {
+            // It would still come after the end of the purchase.
+            return None;
+        }
         let edges: Vec<&EdgeId> = plan.usable_edges(&place.1).map(|(id, _)| id).collect();
-        ledger.lease(client, budget, &edges, leased, now)
+        ledger.lease(client, budget, &edges, leased, now).map(|edge| (edge, hold))
     }
 
     /// The load this server may lease out: its budget while that is in force, else its even part
@@ -559,7 +602,8 @@ mod tests {
         let report = steering.report();
         let east = &report[&("shop".parse().unwrap(), "east".parse().unwrap())];
         assert_eq!((east.mapping_requests, east.mapped_to_edges), (200, 50));
-        assert_eq!(east.leased, RequestRate::from_requests_per_second(50));
+        assert_eq!(east.leased.load, RequestRate::from_requests_per_second(50));
+        assert_eq!(east.leased.strangers, east.leased.load);
         assert!(steering.report().is_empty());
     }
 }

@@ -27,10 +27,14 @@ pub struct Budgets {
 /// How much load of one site in one region may be leased out, and what is known of its clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeaseBudget {
-    /// The load each name server may have leased out at any moment.
+    /// The load each name server may have leased out at any moment. Of none if that is not known yet:
+    /// name servers then go on with what they were told before.
     pub by_name_server: BTreeMap<NameServerId, RequestRate>,
     /// The start of the second that `brought` was measured in.
     pub measured_second: Timestamp,
+    /// How demand was then, in millionths of its usual level; zero if that is not known. What the
+    /// clients brought is divided by it before their weights are learned.
+    pub level: u64,
     /// The load each client prefix brought to the edges in that second.
     pub brought: BTreeMap<IpNet, RequestRate>,
 }

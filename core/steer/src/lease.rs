@@ -5,6 +5,11 @@
 //! edge only if the ledger with the new lease fits the budget, so the sum is held whatever the
 //! clients' sizes are; coin flips cannot do that when one client in a hundred carries a third of
 //! the load. The choice is sticky: a client that holds a lease keeps its edge.
+//!
+//! Who does not ask again although its lease is over may keep the answer longer than it should. Its
+//! lease is overdue then, and counted until the meters say that it brings nothing, or it asks. The
+//! heaviest clients are left to the remainder while lighter ones wait: what one of them brings
+//! cannot be divided.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,13 +24,21 @@ use crate::{LeaseBudget, limits};
 /// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
 /// happen because demand is larger than that.
 const STRANGER_WEIGHT: u64 = 2;
-/// A weight is learned from this much time under a lease, the newest of it.
-const LEARNED_FROM: Duration = Duration::from_secs(6);
+/// A weight is learned from this much time under a lease, the newest of it. What changes for all
+/// clients alike is not learned here: the controller tells it as the level of demand.
+const LEARNED_FROM: Duration = Duration::from_secs(60);
 /// With less time than this under a lease, a client is still a stranger.
 const KNOWN_AFTER: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// What was measured before this is not learned from: budgets come each second.
-const LEASES_REMEMBERED: Duration = Duration::from_secs(6);
+/// What was measured before this is not learned from.
+const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
+/// A client of this weight asks again within some seconds, if it keeps to its TTL. Lighter ones may
+/// have nothing to ask for. In thousandths of a request per second.
+const ASKS_AGAIN: u64 = 500;
+/// A client that is heavier than one part in this many of the budget is heavy.
+const HEAVY_PARTS: u64 = 20;
+/// What demand is told in: so many are the usual level.
+const LEVEL: u64 = 1_000_000;
 
 /// Leases, learned weights and the clients of one site in one region. All loads are in thousandths
 /// of a request per second.
@@ -45,6 +58,17 @@ pub struct Ledger {
     overhang: u64,
     clients: BTreeMap<IpNet, Client>,
     census: Census,
+    /// The load of those that were refused and are not heavy, as far as it is known or guessed.
+    waiting: Census,
+}
+
+/// What a name server has leased out of one site in one region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leased {
+    /// The load, at the usual level of demand, with what no lease accounts for.
+    pub load: RequestRate,
+    /// The part of it that is a guess: of clients that were not measured yet.
+    pub strangers: RequestRate,
 }
 
 #[derive(Debug, Clone)]
@@ -53,8 +77,23 @@ struct Lease {
     weight: u64,
     since: Timestamp,
     until: Timestamp,
+    /// When its client last got an answer.
+    given: Timestamp,
     /// When its client asked again and was sent to the remainder: it only runs out since.
     refused: Option<Timestamp>,
+    overdue: Overdue,
+}
+
+/// Whether a lease goes on although its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Overdue {
+    /// Its time is not over.
+    #[default]
+    No,
+    /// It is, and the meters have not told yet.
+    Perhaps,
+    /// It is, and its client still brings load.
+    Seen,
 }
 
 /// From when until when a client was sent to an edge.
@@ -74,9 +113,13 @@ struct Client {
     /// in this many milliseconds under leases.
     covered: u64,
     census: u64,
+    /// The last period in which it was refused.
+    waited: u64,
+    /// How long it showed to keep an answer, if that was longer than its TTL.
+    keeps: Duration,
 }
 
-/// Counts the clients that asked in the present period and in the one before.
+/// Adds up over the present period and the one before.
 #[derive(Debug, Clone, Default)]
 struct Census {
     period: u64,
@@ -94,6 +137,8 @@ impl Ledger {
             self.census.previous = if followed { self.census.present } else { 0 };
             self.census.present = 0;
             self.census.period = number;
+            self.waiting.previous = if followed { self.waiting.present } else { 0 };
+            self.waiting.present = 0;
         }
         if !self.clients.contains_key(&client)
             && self.clients.len() >= limits::CLIENTS_PER_LEDGER_MAX
@@ -119,6 +164,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Option<EdgeId> {
         self.expire(now);
+        self.came_back(client, now);
         let weight = self.weight(client, budget);
         let others = match self.leases.get(&client) {
             Some(lease) if lease.refused.is_some() => self.leased - lease.weight,
@@ -126,8 +172,13 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        if others + weight > room {
+        let is_heavy = self.is_heavy(client, budget);
+        let lighter_wait = self.waiting.most() >= weight;
+        if others + weight > room || (is_heavy && lighter_wait) {
             self.refuse(client, now);
+            if weight <= budget.millirequests_per_second() / HEAVY_PARTS {
+                self.note_waiting(client, weight);
+            }
             return None;
         }
         let edge = self.edge_for(client, weight, edges)?;
@@ -139,9 +190,43 @@ impl Ledger {
             }
             None => now,
         };
-        let until = now.after(ttl);
-        self.insert(client, Lease { edge: edge.clone(), weight, since, until, refused: None });
+        let (until, given, refused, overdue) = (now.after(ttl), now, None, Overdue::No);
+        let lease = Lease { edge: edge.clone(), weight, since, until, given, refused, overdue };
+        self.insert(client, lease);
         Some(edge)
+    }
+
+    /// Whether `client` is known to carry more than a twentieth of `budget`. Its answers should be
+    /// short: what it brings cannot be divided.
+    #[must_use]
+    pub fn is_heavy(&self, client: IpNet, budget: RequestRate) -> bool {
+        let weight = self.clients.get(&client).and_then(Client::weight).unwrap_or(0);
+        weight > budget.millirequests_per_second() / HEAVY_PARTS
+    }
+
+    /// How long `client` showed to keep an answer; zero if it keeps to the TTL.
+    #[must_use]
+    pub fn keeps(&self, client: IpNet) -> Duration {
+        self.clients.get(&client).map_or(Duration::ZERO, |known| known.keeps)
+    }
+
+    /// The load that `client` brings while it holds a lease, at the usual level of demand; none while
+    /// it is not known.
+    #[must_use]
+    pub fn known_weight(&self, client: IpNet) -> Option<RequestRate> {
+        let weight = self.clients.get(&client).and_then(Client::weight)?;
+        Some(RequestRate::from_millirequests_per_second(weight))
+    }
+
+    /// Forgets the leases of edges that are not among `usable`: who was sent there brings nothing.
+    pub fn keep_edges(&mut self, usable: &[&EdgeId], now: Timestamp) {
+        let lost = self.leases.iter().filter(|(_, lease)| !usable.contains(&&lease.edge));
+        let lost: Vec<IpNet> = lost.map(|(client, _)| *client).collect();
+        for client in lost {
+            if let Some(lease) = self.remove(client) {
+                self.remember(client, Span { until: lease.span().until.min(now), ..lease.span() });
+            }
+        }
     }
 
     /// Takes in what each client prefix brought to the edges in one second, and corrects the
@@ -157,15 +242,30 @@ impl Ledger {
             .brought
             .iter()
             .filter(|(client, _)| !self.held_in(client, second))
-            .map(|(_, rate)| rate.millirequests_per_second())
+            .map(|(_, rate)| budget.at_usual_level(*rate))
             .sum();
-        self.attribute(unattributed, second);
+        // Among several, what one has not leased out another may have.
+        let is_alone = budget.by_name_server.len() == 1;
+        self.attribute(if is_alone { unattributed } else { 0 }, second);
     }
 
-    /// The load leased out and not expired.
+    /// The load leased out and not expired, at the usual level of demand.
     #[must_use]
     pub fn leased(&self) -> RequestRate {
         RequestRate::from_millirequests_per_second(self.leased)
+    }
+
+    /// The same with what no lease accounts for; and the part of it whose clients are strangers yet.
+    #[must_use]
+    pub fn accounted(&self) -> Leased {
+        let is_known =
+            |client: &IpNet| self.clients.get(client).is_some_and(|known| known.weight().is_some());
+        let strangers = self.leases.iter().filter(|(client, _)| !is_known(client));
+        let strangers = strangers.map(|(_, lease)| lease.weight).sum();
+        Leased {
+            load: RequestRate::from_millirequests_per_second(self.leased + self.overhang),
+            strangers: RequestRate::from_millirequests_per_second(strangers),
+        }
     }
 
     /// The number of live leases.
@@ -183,6 +283,9 @@ impl Ledger {
         held.sort_unstable();
         held.dedup();
         for client in held {
+            let brought =
+                budget.brought.get(&client).map_or(0, |rate| budget.at_usual_level(*rate));
+            self.heard_of(client, brought, second);
             let Some(known) = self.clients.get_mut(&client) else {
                 continue;
             };
@@ -191,7 +294,6 @@ impl Ledger {
             if covered == 0 {
                 continue;
             }
-            let brought = budget.brought.get(&client).map_or(0, |r| r.millirequests_per_second());
             known.measured(brought, covered);
             if let Some(weight) = known.weight() {
                 self.reweigh(client, weight);
@@ -230,7 +332,7 @@ impl Ledger {
                 self.leases.get(&client).map_or(0, |lease| lease.weight)
             }
             _ => {
-                let clients = self.census.present.max(self.census.previous).max(1);
+                let clients = self.census.most().max(1);
                 let budget = budget.millirequests_per_second();
                 (budget.saturating_mul(STRANGER_WEIGHT) / clients).clamp(1, budget.max(1))
             }
@@ -258,13 +360,70 @@ impl Ledger {
             if until > now {
                 break;
             }
-            if let Some(lease) = self.remove(client) {
-                self.remember(client, lease.span());
-                self.ended.push_back((until, client));
+            if self.may_be_kept(client) {
+                self.expiries.remove(&(until, client));
+                if let Some(lease) = self.leases.get_mut(&client) {
+                    lease.overdue = Overdue::Perhaps;
+                }
+                continue;
             }
+            self.end(client);
         }
         while self.ended.front().is_some_and(|(ended, _)| ended.after(LEASES_REMEMBERED) <= now) {
             self.ended.pop_front();
+        }
+    }
+
+    /// Whether a client that does not ask again may have kept its answer: it would have asked.
+    fn may_be_kept(&self, client: IpNet) -> bool {
+        let stands = self.leases.get(&client).is_some_and(|lease| lease.refused.is_none());
+        let known = self.clients.get(&client).and_then(Client::weight);
+        stands && known.is_some_and(|weight| weight >= ASKS_AGAIN)
+    }
+
+    /// A lease is over.
+    fn end(&mut self, client: IpNet) {
+        if let Some(lease) = self.remove(client) {
+            let until = lease.until;
+            self.remember(client, Span { until, ..lease.span() });
+            self.ended.push_back((until, client));
+        }
+    }
+
+    /// The meters told what `client` brought in `second`: an overdue lease that brings next to
+    /// nothing is over.
+    fn heard_of(&mut self, client: IpNet, brought: u64, second: Timestamp) {
+        let Some(lease) = self.leases.get_mut(&client) else { return };
+        if lease.overdue == Overdue::No || second < lease.until {
+            return;
+        }
+        let is_old = second.since(lease.given) > limits::ANSWER_KEPT_MAX;
+        if brought * 10 < lease.weight || is_old {
+            self.end(client);
+        } else {
+            lease.overdue = Overdue::Seen;
+        }
+    }
+
+    /// Learns how long a client keeps an answer, when it asks for the next.
+    fn came_back(&mut self, client: IpNet, now: Timestamp) {
+        let Some(lease) = self.leases.get(&client) else { return };
+        let keeps = match lease.overdue {
+            Overdue::No => Duration::ZERO,
+            // It had nothing to ask for.
+            Overdue::Perhaps => return self.end(client),
+            Overdue::Seen => now.since(lease.given),
+        };
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.keeps = keeps;
+        }
+    }
+
+    fn note_waiting(&mut self, client: IpNet, weight: u64) {
+        let period = self.census.period;
+        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited != period) {
+            known.waited = period;
+            self.waiting.present += weight;
         }
     }
 
@@ -277,7 +436,14 @@ impl Ledger {
     }
 
     fn refuse(&mut self, client: IpNet, now: Timestamp) {
-        if let Some(lease) = self.leases.get_mut(&client).filter(|lease| lease.refused.is_none()) {
+        let Some(lease) = self.leases.get_mut(&client) else { return };
+        if lease.overdue != Overdue::No {
+            // Its time was over before.
+            if let Some(lease) = self.remove(client) {
+                self.remember(client, Span { until: now, ..lease.span() });
+                self.ended.push_back((now, client));
+            }
+        } else if lease.refused.is_none() {
             lease.refused = Some(now);
             self.standing -= lease.weight;
         }
@@ -287,7 +453,9 @@ impl Ledger {
         self.leased += lease.weight;
         self.standing += if lease.refused.is_some() { 0 } else { lease.weight };
         *self.by_edge.entry(lease.edge.clone()).or_default() += lease.weight;
-        self.expiries.insert((lease.until, client));
+        if lease.overdue == Overdue::No {
+            self.expiries.insert((lease.until, client));
+        }
         if let Some(known) = self.clients.get_mut(&client) {
             known.edge = Some(lease.edge.clone());
         }
@@ -314,7 +482,32 @@ impl Ledger {
 
 impl Lease {
     fn span(&self) -> Span {
-        Span { since: self.since, until: self.refused.unwrap_or(self.until) }
+        let end = if self.overdue == Overdue::Seen { Timestamp::MAX } else { self.until };
+        Span { since: self.since, until: self.refused.unwrap_or(end) }
+    }
+}
+
+impl Census {
+    /// The larger of both sums.
+    fn most(&self) -> u64 {
+        self.present.max(self.previous)
+    }
+}
+
+impl LeaseBudget {
+    /// What `rate`, which is told at the usual level of demand, is at the level of the second.
+    pub(crate) fn at_level(&self, rate: RequestRate) -> RequestRate {
+        let level = if self.level == 0 { LEVEL } else { self.level };
+        let load = u128::from(rate.millirequests_per_second()) * u128::from(level);
+        let load = u64::try_from(load / u128::from(LEVEL)).unwrap_or(u64::MAX);
+        RequestRate::from_millirequests_per_second(load)
+    }
+
+    /// What `rate` would be at the usual level of demand, in thousandths of a request per second.
+    fn at_usual_level(&self, rate: RequestRate) -> u64 {
+        let level = if self.level == 0 { LEVEL } else { self.level };
+        let brought = u128::from(rate.millirequests_per_second()) * u128::from(LEVEL);
+        u64::try_from(brought / u128::from(level)).unwrap_or(u64::MAX)
     }
 }
 
@@ -352,206 +545,4 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(20);
-
-    fn client(number: u8) -> IpNet {
-        format!("10.0.{number}.0/24").parse().unwrap()
-    }
-
-    fn rate(requests: u64) -> RequestRate {
-        RequestRate::from_requests_per_second(requests)
-    }
-
-    fn seconds(seconds: u64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
-    }
-
-    fn edges() -> [EdgeId; 2] {
-        ["east-1".parse().unwrap(), "east-2".parse().unwrap()]
-    }
-
-    fn lease(ledger: &mut Ledger, number: u8, budget: u64, now: u64) -> Option<EdgeId> {
-        let edges = edges();
-        ledger.note(client(number), seconds(now), TTL * 2);
-        ledger.lease(client(number), rate(budget), &edges.each_ref(), TTL, seconds(now))
-    }
-
-    fn learn(ledger: &mut Ledger, second: u64, brought: &[(u8, u64)]) {
-        let brought = brought.iter().map(|(number, load)| (client(*number), rate(*load))).collect();
-        let budget =
-            LeaseBudget { measured_second: seconds(second), brought, ..LeaseBudget::default() };
-        ledger.learn(&budget, seconds(second + 1));
-    }
-
-    fn crowd(clients: u8) -> Ledger {
-        let mut ledger = Ledger::default();
-        for number in 0..clients {
-            ledger.note(client(number), seconds(0), TTL * 2);
-        }
-        ledger
-    }
-
-    #[test]
-    fn strangers_fill_half_the_budget_each_until_they_are_known() {
-        let mut ledger = crowd(10);
-        let leased = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
-        assert_eq!(leased, 5);
-    }
-
-    #[test]
-    fn a_heavy_client_is_held_to_what_it_really_brings() {
-        let mut ledger = crowd(10);
-        for number in 0..10 {
-            lease(&mut ledger, number, 100, 1);
-        }
-        learn(&mut ledger, 2, &[(0, 60), (1, 5), (2, 5), (3, 5), (4, 5)]);
-        assert_eq!(ledger.leased(), rate(80));
-        assert!(lease(&mut ledger, 5, 100, 3).is_some(), "a stranger of 20 fits");
-        assert!(lease(&mut ledger, 6, 100, 3).is_none(), "another does not");
-        assert!(lease(&mut ledger, 0, 70, 3).is_none(), "a smaller budget drops the heavy one");
-    }
-
-    #[test]
-    fn the_choice_is_sticky_and_survives_expiry() {
-        let mut ledger = Ledger::default();
-        let first = lease(&mut ledger, 1, 100, 0).unwrap();
-        learn(&mut ledger, 1, &[(1, 10)]);
-        lease(&mut ledger, 2, 100, 1);
-        learn(&mut ledger, 2, &[(1, 10), (2, 10)]);
-        assert_eq!(lease(&mut ledger, 1, 100, 10).unwrap(), first);
-        assert_eq!(lease(&mut ledger, 1, 100, 100).unwrap(), first);
-    }
-
-    #[test]
-    fn who_comes_back_to_a_busy_edge_gets_another() {
-        let mut ledger = crowd(10);
-        let first = lease(&mut ledger, 1, 1_000, 0).unwrap();
-        learn(&mut ledger, 1, &[(1, 5)]);
-        for number in 2..6 {
-            lease(&mut ledger, number, 1_000, 15);
-        }
-        let on_first: Vec<_> = (2..6)
-            .filter(|number| ledger.leases[&client(*number)].edge == first)
-            .map(|number| (number, 100))
-            .collect();
-        learn(&mut ledger, 16, &on_first);
-        assert_ne!(lease(&mut ledger, 1, 1_000, 21).unwrap(), first);
-    }
-
-    #[test]
-    fn when_there_is_too_much_no_more_are_refused_than_it_takes() {
-        let mut ledger = crowd(10);
-        let strangers = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
-        assert_eq!(strangers, 5);
-        learn(&mut ledger, 2, &[(0, 30), (1, 30), (2, 30), (3, 30), (4, 30)]);
-        let kept: Vec<_> = (0..10).filter(|n| lease(&mut ledger, *n, 100, 11).is_some()).collect();
-        assert_eq!(
-            kept,
-            [2, 3, 4],
-            "150 became 90, and no stranger of 20 fits beside what runs out"
-        );
-        assert_eq!(ledger.leased(), rate(150), "what was refused has not run out");
-        learn(&mut ledger, 21, &[(2, 30), (3, 30), (4, 30)]);
-        assert_eq!(ledger.leased(), rate(90));
-    }
-
-    #[test]
-    fn a_light_client_is_learned_from_leases_that_hold_no_whole_second() {
-        let mut ledger = crowd(10);
-        let edges = edges();
-        for visit in 0..3 {
-            let now = Timestamp::from_millis(10_500 + visit * 4_000);
-            let ttl = Duration::from_secs(1);
-            let leased = ledger.lease(client(1), rate(100), &edges.each_ref(), ttl, now);
-            assert!(leased.is_some());
-            assert_eq!(ledger.leased(), rate(if visit == 0 { 20 } else { 2 }), "visit {visit}");
-            for second in now.seconds()..now.seconds() + 4 {
-                let brought = if second < now.seconds() + 2 { 1 } else { 0 };
-                learn(&mut ledger, second, &[(1, brought)]);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_told_twice_is_learned_once() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 1, &[(1, 10)]);
-        for _ in 0..5 {
-            learn(&mut ledger, 1, &[(1, 90)]);
-        }
-        assert_eq!(ledger.leased(), rate(10));
-    }
-
-    #[test]
-    fn leases_end_with_their_ttl() {
-        let mut ledger = Ledger::default();
-        lease(&mut ledger, 1, 100, 0);
-        assert_eq!(ledger.count(), 1);
-        learn(&mut ledger, 20, &[]);
-        assert_eq!((ledger.count(), ledger.leased()), (0, RequestRate::ZERO));
-    }
-
-    #[test]
-    fn load_beyond_the_leases_leaves_less_room() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 1, &[(1, 10), (9, 85)]);
-        assert!(lease(&mut ledger, 2, 100, 2).is_none());
-        learn(&mut ledger, 3, &[(1, 10)]);
-        assert!(lease(&mut ledger, 2, 100, 4).is_some());
-    }
-
-    #[test]
-    fn what_was_brought_under_a_lease_that_ended_since_is_no_overhang() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 20, &[(1, 90)]);
-        assert_eq!(ledger.overhang, 90_000, "the lease ended at 20");
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 19, &[(1, 90)]);
-        learn(&mut ledger, 19, &[(1, 90)]);
-        assert_eq!((ledger.count(), ledger.overhang), (0, 0), "it covered the second 19");
-    }
-
-    #[test]
-    fn a_resolver_away_from_its_users_gets_their_load() {
-        let mut ledger = Ledger::default();
-        lease(&mut ledger, 1, 100, 0);
-        for second in 1..4 {
-            learn(&mut ledger, second, &[(200, 40)]);
-        }
-        assert_eq!(ledger.leased(), rate(40));
-    }
-
-    proptest! {
-        /// The ledger's sums are those of its leases, and no lease is given beyond the budget.
-        #[test]
-        fn sums_hold_under_any_conversation(
-            steps in prop::collection::vec((0u8..20, 0u64..5, 1u64..200, 0u64..60), 1..200)
-        ) {
-            let mut ledger = Ledger::default();
-            let mut now = 0;
-            for (number, wait, budget, load) in steps {
-                now += wait;
-                if lease(&mut ledger, number, budget, now).is_some() {
-                    let standing = RequestRate::from_millirequests_per_second(ledger.standing);
-                    prop_assert!(standing <= rate(budget));
-                }
-                learn(&mut ledger, now.saturating_sub(1), &[(number, load)]);
-                let sum: u64 = ledger.leases.values().map(|lease| lease.weight).sum();
-                prop_assert_eq!(ledger.leased, sum);
-                let standing = ledger.leases.values().filter(|lease| lease.refused.is_none());
-                prop_assert_eq!(ledger.standing, standing.map(|lease| lease.weight).sum::<u64>());
-                prop_assert_eq!(ledger.by_edge.values().sum::<u64>(), sum);
-                prop_assert_eq!(ledger.expiries.len(), ledger.leases.len());
-            }
-        }
-    }
-}
+mod tests;

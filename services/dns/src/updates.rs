@@ -211,6 +211,7 @@ fn meter(((site, region), report): (SiteRegion, SteeringReport)) -> MappingMeter
         region: Text(region),
         mapping_requests: report.mapping_requests,
         mapped_to_edges: report.mapped_to_edges,
-        leased: Text(report.leased),
+        leased: Text(report.leased.load),
+        strangers: Text(report.leased.strangers),
     }
 }
