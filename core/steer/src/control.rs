@@ -26,7 +26,7 @@ use crate::{
 
 /// This part of the purchase is leased out. What is left is for the chance in arrivals: of 6,000
 /// requests a second one second in a hundred brings 3 % more.
-const AIM: f64 = 0.993;
+const AIM: f64 = 0.9955;
 /// What is leased out tells the level of demand only if it is this part of the purchase,
 const TELLING: f64 = 0.2;
 /// and if no more than this part of it is a guess.

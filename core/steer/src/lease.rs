@@ -8,8 +8,8 @@
 //!
 //! Who does not ask again although its lease is over may keep the answer longer than it should. Its
 //! lease is overdue then, and counted until the meters say that it brings nothing, or it asks. The
-//! heaviest clients are left to the remainder while lighter ones wait: what one of them brings
-//! cannot be divided.
+//! heaviest clients, and those not known yet, are left to the remainder while light ones wait whose
+//! weight is known: what one client brings cannot be divided.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -58,7 +58,7 @@ pub struct Ledger {
     overhang: u64,
     clients: BTreeMap<IpNet, Client>,
     census: Census,
-    /// The load of those that were refused and are not heavy, as far as it is known or guessed.
+    /// The load of those that were refused, are known, and are not heavy.
     waiting: Census,
 }
 
@@ -172,13 +172,9 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        let is_heavy = self.is_heavy(client, budget);
-        let lighter_wait = self.waiting.most() >= weight;
-        if others + weight > room || (is_heavy && lighter_wait) {
+        if others + weight > room || self.gives_way(client, weight, budget) {
             self.refuse(client, now);
-            if weight <= budget.millirequests_per_second() / HEAVY_PARTS {
-                self.note_waiting(client, weight);
-            }
+            self.note_waiting(client, budget);
             return None;
         }
         let edge = self.edge_for(client, weight, edges)?;
@@ -419,8 +415,19 @@ impl Ledger {
         }
     }
 
-    fn note_waiting(&mut self, client: IpNet, weight: u64) {
+    /// Who brings much at once, and who may, gives way while there is enough of what is known and
+    /// light: a mistake about it would take a TTL to mend.
+    fn gives_way(&self, client: IpNet, weight: u64, budget: RequestRate) -> bool {
+        let heavy = budget.millirequests_per_second() / HEAVY_PARTS;
+        let is_known = self.clients.get(&client).is_some_and(|known| known.weight().is_some());
+        (!is_known || weight > heavy) && self.waiting.most() > weight.max(heavy)
+    }
+
+    fn note_waiting(&mut self, client: IpNet, budget: RequestRate) {
         let period = self.census.period;
+        let weight = self.clients.get(&client).and_then(Client::weight);
+        let light = budget.millirequests_per_second() / HEAVY_PARTS;
+        let Some(weight) = weight.filter(|weight| *weight <= light) else { return };
         if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited != period) {
             known.waited = period;
             self.waiting.present += weight;
