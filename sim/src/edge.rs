@@ -18,8 +18,8 @@ pub(crate) struct EdgeServer {
     /// None while it is down.
     gate: Option<Gate>,
     sequence: u64,
-    /// What comes in this step: when, and for which asker; none for an embedded object.
-    arrivals: Vec<(Timestamp, Option<usize>)>,
+    /// What comes in this step: when, and of which asker.
+    arrivals: Vec<(Timestamp, usize)>,
     offered: u64,
     served: u64,
     by_asker: Vec<u64>,
@@ -73,7 +73,7 @@ impl EdgeServer {
     }
 
     /// A visitor comes at `at`.
-    pub(crate) fn come(&mut self, at: Timestamp, asker: Option<usize>) {
+    pub(crate) fn come(&mut self, at: Timestamp, asker: usize) {
         self.arrivals.push((at, asker));
     }
 
@@ -89,9 +89,7 @@ impl EdgeServer {
             auditor.came(at, admitted);
             self.offered += 1;
             self.served += u64::from(admitted);
-            if let Some(asker) = asker {
-                self.by_asker[asker] += 1;
-            }
+            self.by_asker[asker] += 1;
         }
     }
 

@@ -8,6 +8,8 @@ use crate::WrongSettings;
 const BEGINS: f64 = 0.4;
 /// How long what is broken stays broken, in seconds.
 const BROKEN_SECONDS: f64 = 60.0;
+/// A day is this long: 24 times as steep as a real one.
+const DAY_SECONDS: f64 = 3_600.0;
 
 /// A course of demand, or a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub enum Scenario {
     Step,
     /// Demand trebles within ten seconds and falls back over some minutes.
     Flash,
-    /// Demand swings by a quarter, once in the time that is judged.
+    /// Demand swings by a quarter, once in an hour: what is judged is the rising part.
     Diurnal,
     /// Half of the edges and one name server hear nothing from the exchange and tell it nothing.
     Partition,
@@ -68,7 +70,10 @@ impl Scenario {
             Self::Flash if since >= 0.0 => {
                 1.0 + 2.0 * (since / 10.0).min(1.0) * (-(since - 10.0).max(0.0) / 60.0).exp()
             }
-            Self::Diurnal => 1.0 + 0.25 * (std::f64::consts::TAU * at / seconds).sin(),
+            Self::Diurnal => {
+                let phase = (at - 0.5 * seconds) / DAY_SECONDS;
+                1.0 + 0.25 * (std::f64::consts::TAU * phase).sin()
+            }
             _ => 1.0,
         }
     }

@@ -98,9 +98,6 @@ pub struct Settings {
     pub stretching: f64,
     /// How many times longer.
     pub stretched: u32,
-    /// The share of requests that are for embedded objects whose URLs the agent steers; zero for
-    /// steering by DNS alone.
-    pub objects: f64,
     /// Edges.
     pub edges: usize,
     /// Name servers, which share one budget.
@@ -138,7 +135,6 @@ impl Default for Settings {
             subnets_share: 0.15,
             stretching: 0.0874,
             stretched: 15,
-            objects: 0.0,
             edges: 4,
             name_servers: 2,
             burst: Duration::from_millis(250),
@@ -166,7 +162,6 @@ impl Settings {
             (least..=most).contains(&value).then_some(()).ok_or_else(wrong)
         };
         share("skew", self.top_share, limits::TOP_SHARE_MIN, limits::TOP_SHARE_MAX)?;
-        share("objects", self.objects, 0.0, 0.9)?;
         let ttl = (headroom_steer::limits::TTL_MIN, headroom_steer::limits::TTL_MAX);
         if !(ttl.0..=ttl.1).contains(&self.ttl) || self.ttl.subsec_nanos() > 0 {
             let accepted = format!("whole seconds from {:?} to {:?}", ttl.0, ttl.1);

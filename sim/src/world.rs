@@ -153,7 +153,7 @@ impl<'s> World<'s> {
         for number in &self.askers.mapped {
             let asker = &self.askers.all[*number];
             let steering = self.name_servers[asker.server].steering();
-            let brings = asker.weight * self.settings.demand * (1.0 - self.settings.objects);
+            let brings = asker.weight * self.demand(now);
             let told = steering.known_load(place, asker.client).map_or(0.0, RequestRate::as_f64);
             all += brings;
             known += if (told - brings).abs() <= 0.1 * brings { brings } else { 0.0 };
@@ -306,12 +306,11 @@ impl<'s> World<'s> {
 
     /// The visitors of those that are mapped to edges.
     fn visitors_come(&mut self, now: Timestamp, end: Timestamp, demand: f64) {
-        let dns = demand * (1.0 - self.settings.objects);
         let mut mapped = std::mem::take(&mut self.askers.mapped);
         mapped.retain(|number| {
             let asker = &self.askers.all[*number];
             let Some(edge) = asker.edge else { return false };
-            let rate = asker.weight * dns;
+            let rate = asker.weight * demand;
             let until = asker.until.min(end);
             let mut at = asker.since.max(now);
             loop {
@@ -319,7 +318,7 @@ impl<'s> World<'s> {
                 if at >= until {
                     break;
                 }
-                self.edges[edge].come(at, Some(*number));
+                self.edges[edge].come(at, *number);
             }
             asker.until > end
         });
@@ -328,10 +327,9 @@ impl<'s> World<'s> {
 
     /// Who has no answer any more asks when the next visitor comes.
     fn askers_ask(&mut self, end: Timestamp, demand: f64) {
-        let dns = demand * (1.0 - self.settings.objects);
         while let Some((at, number)) = self.askers.next_before(end) {
             let asker = &self.askers.all[number];
-            let (client, rate, prefers) = (asker.client, asker.weight * dns, asker.server);
+            let (client, rate, prefers) = (asker.client, asker.weight * demand, asker.server);
             // A lost question is asked again of another server.
             let lost = self.network.happens(self.settings.network_loss);
             let server = if lost { self.network.one_of(self.name_servers.len()) } else { prefers };
@@ -343,7 +341,7 @@ impl<'s> World<'s> {
             let Some(edge) = answer.0 else { continue };
             let mut came = at;
             while came < end.min(until) {
-                self.edges[edge].come(came, Some(number));
+                self.edges[edge].come(came, number);
                 came = came.after(self.visitors.wait(rate));
             }
             self.askers.all[number].since = end;

@@ -104,6 +104,8 @@ pub struct Steering {
     plan: Arc<Plan>,
     regions: ClientRegions,
     budgets: Option<Budgets>,
+    /// What each edge may admit of what is active, as told by the budgets.
+    shares: BTreeMap<SiteRegion, BTreeMap<EdgeId, u64>>,
     ledgers: BTreeMap<SiteRegion, Ledger>,
     counts: BTreeMap<SiteRegion, (u64, u64)>,
     assignments: Assignments,
@@ -118,6 +120,7 @@ impl Steering {
             regions: ClientRegions::of(&plan),
             plan,
             budgets: None,
+            shares: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             counts: BTreeMap::new(),
             assignments: Assignments::default(),
@@ -184,7 +187,23 @@ impl Steering {
                 }
             }
         }
+        self.add_up_shares(now);
         true
+    }
+
+    /// Adds up what each edge may admit of each place.
+    fn add_up_shares(&mut self, now: Timestamp) {
+        self.shares.clear();
+        let Some(budgets) = &self.budgets else { return };
+        for place in budgets.leases.keys() {
+            let Some(site) = self.plan.sites.get(&place.0) else { continue };
+            let active = site.active(&place.1, now);
+            let told = active.iter().filter_map(|held| budgets.shares.get(&held.contract));
+            let shares = self.shares.entry(place.clone()).or_default();
+            for (edge, share) in told.flatten() {
+                *shares.entry(edge.clone()).or_default() += share.millirequests_per_second();
+            }
+        }
     }
 
     /// The load that `client` is known to bring to `place` while it holds a lease, at the level of
@@ -279,7 +298,10 @@ impl Steering {
             return None;
         }
         let edges: Vec<&EdgeId> = plan.usable_edges(&place.1).map(|(id, _)| id).collect();
-        ledger.lease(client, budget, &edges, leased, now).map(|edge| (edge, hold))
+        let shares = self.shares.get(place).filter(|shares| !shares.is_empty());
+        let share = |edge: &EdgeId| shares.map_or(1, |of| of.get(edge).copied().unwrap_or(0));
+        let lease = ledger.lease(client, budget, (&edges, share), leased, now);
+        lease.map(|edge| (edge, hold))
     }
 
     /// The load this server may lease out: its budget while that is in force, else its even part

@@ -154,12 +154,13 @@ impl Ledger {
 
     /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`. Who holds a lease keeps
     /// it if it fits beside those that stand; a newcomer has to fit beside all that have not run
-    /// out. So when there is too much, only as many are refused as it takes.
+    /// out. So when there is too much, only as many are refused as it takes. Of the edges, which all
+    /// may be used, the one is taken that has the least load for its share.
     pub fn lease(
         &mut self,
         client: IpNet,
         budget: RequestRate,
-        edges: &[&EdgeId],
+        (edges, share): (&[&EdgeId], impl Fn(&EdgeId) -> u64),
         ttl: Duration,
         now: Timestamp,
     ) -> Option<EdgeId> {
@@ -177,7 +178,7 @@ impl Ledger {
             self.note_waiting(client, budget);
             return None;
         }
-        let edge = self.edge_for(client, weight, edges)?;
+        let edge = self.edge_for(client, weight, edges, share)?;
         let since = match self.remove(client) {
             Some(lease) if lease.refused.is_none() => lease.since,
             Some(lease) => {
@@ -336,18 +337,31 @@ impl Ledger {
     }
 
     /// The edge of a live lease stays. A client that comes back gets the edge it had last, unless
-    /// that is busier than the least busy one by more than this client.
-    fn edge_for(&self, client: IpNet, weight: u64, edges: &[&EdgeId]) -> Option<EdgeId> {
+    /// that is busier for its share than the least busy one by more than this client.
+    fn edge_for(
+        &self,
+        client: IpNet,
+        weight: u64,
+        edges: &[&EdgeId],
+        share: impl Fn(&EdgeId) -> u64,
+    ) -> Option<EdgeId> {
         let usable = |edge: &&EdgeId| edges.contains(edge);
         if let Some(lease) = self.leases.get(&client)
             && usable(&&lease.edge)
         {
             return Some(lease.edge.clone());
         }
-        let load = |edge: &EdgeId| self.by_edge.get(edge).copied().unwrap_or(0);
-        let least = edges.iter().copied().min_by_key(|edge| (load(edge), *edge))?;
+        // An edge without a share is the last choice.
+        let busy = |edge: &EdgeId, more: u64| {
+            let load = self.by_edge.get(edge).copied().unwrap_or(0) + more;
+            match share(edge) {
+                0 => u128::MAX - u128::from(u64::MAX - load),
+                share => (u128::from(load) << 32) / u128::from(share),
+            }
+        };
+        let least = edges.iter().copied().min_by_key(|edge| (busy(edge, 0), *edge))?;
         let last = self.clients.get(&client).and_then(|known| known.edge.as_ref()).filter(usable);
-        let near = |last: &&EdgeId| load(last) <= load(least) + weight;
+        let near = |last: &&EdgeId| busy(last, 0) <= busy(least, weight);
         Some(last.filter(near).unwrap_or(least).clone())
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use headroom_sim::{Approach, Comparison, Figures, Scenario, Settings, compare, svg};
+use headroom_sim::{Approach, Comparison, Figures, Settings, compare, svg};
 use serde_json::{Value, json};
 
 use super::{WRONG_INPUT, table::Table};
@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
   headroom sim control                                    ours and the ways of others, steady demand
   headroom sim control --controller ledger --skew 0.53    heavier resolvers
   headroom sim control --scenario step --plot step.svg    demand doubles; draws the first seed
-  headroom sim control --objects 0.2 --json               with a share of steered object URLs
+  headroom sim control --scenario edge-loss --json        one edge stops
 
 The same arguments give the same figures on every machine. Exits with 2 if an argument is wrong.";
 
@@ -47,9 +47,6 @@ pub struct ControlArgs {
     /// What happens: steady, step, flash, diurnal, partition, edge-loss or exchange-loss
     #[arg(long, default_value = "steady", value_name = "NAME")]
     scenario: String,
-    /// The share of requests that are for embedded objects whose URLs are steered
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
-    objects: f64,
     /// How long an idle bucket of an edge saves up
     #[arg(long, default_value = "250ms", value_parser = seconds, value_name = "DURATION")]
     burst: Duration,
@@ -112,7 +109,6 @@ fn understand(args: &ControlArgs) -> Result<(Settings, Vec<Approach>), String> {
             .map_err(|wrong: headroom_sim::WrongSettings| wrong.to_string())?,
         top_share: args.skew,
         ttl: args.ttl,
-        objects: args.objects,
         burst: args.burst,
         seconds: args.seconds,
         ..Settings::default()
@@ -139,7 +135,6 @@ fn as_json(args: &ControlArgs, compared: &[Comparison]) -> String {
         "scenario": args.scenario,
         "skew": args.skew,
         "ttl_seconds": args.ttl.as_secs(),
-        "objects": args.objects,
         "seeds": args.seeds,
     });
     let mut answer = match compared {

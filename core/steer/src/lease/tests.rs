@@ -25,7 +25,7 @@ fn edges() -> [EdgeId; 2] {
 fn lease(ledger: &mut Ledger, number: u8, budget: u64, now: u64) -> Option<EdgeId> {
     let edges = edges();
     ledger.note(client(number), seconds(now), TTL * 2);
-    ledger.lease(client(number), rate(budget), &edges.each_ref(), TTL, seconds(now))
+    ledger.lease(client(number), rate(budget), (&edges.each_ref(), |_| 1), TTL, seconds(now))
 }
 
 fn learn(ledger: &mut Ledger, second: u64, brought: &[(u8, u64)]) {
@@ -111,7 +111,7 @@ fn a_light_client_is_learned_from_leases_that_hold_no_whole_second() {
     for visit in 0..3 {
         let now = Timestamp::from_millis(10_500 + visit * 4_000);
         let ttl = Duration::from_secs(1);
-        let leased = ledger.lease(client(1), rate(100), &edges.each_ref(), ttl, now);
+        let leased = ledger.lease(client(1), rate(100), (&edges.each_ref(), |_| 1), ttl, now);
         assert!(leased.is_some());
         assert_eq!(ledger.leased(), rate(if visit == 0 { 20 } else { 2 }), "visit {visit}");
         for second in now.seconds()..now.seconds() + 4 {
@@ -119,6 +119,61 @@ fn a_light_client_is_learned_from_leases_that_hold_no_whole_second() {
             learn(&mut ledger, second, &[(1, brought)]);
         }
     }
+}
+
+#[test]
+fn edges_are_filled_in_proportion_to_their_shares() {
+    let (mut ledger, edges) = (crowd(40), edges());
+    for number in 0..40 {
+        let share = |edge: &EdgeId| if *edge == edges[0] { 30 } else { 10 };
+        let edges = (&edges.each_ref()[..], share);
+        ledger.lease(client(number), rate(1_000), edges, TTL, seconds(1));
+    }
+    let load = |edge: &EdgeId| ledger.by_edge.get(edge).copied().unwrap_or(0);
+    assert_eq!(load(&edges[0]), 3 * load(&edges[1]));
+    let none = |edge: &EdgeId| u64::from(*edge == edges[1]);
+    let edges_of = (&edges.each_ref()[..], none);
+    let edge = ledger.lease(client(41), rate(10_000), edges_of, TTL, seconds(2));
+    assert_eq!(edge, Some(edges[1].clone()), "the other has no share");
+}
+
+#[test]
+fn an_answer_that_is_kept_too_long_is_counted_until_the_meters_tell() {
+    let mut ledger = crowd(10);
+    lease(&mut ledger, 1, 100, 0);
+    learn(&mut ledger, 1, &[(1, 10)]);
+    learn(&mut ledger, 22, &[(1, 10)]);
+    assert_eq!(ledger.leased(), rate(10), "its time is over, its load is not");
+    lease(&mut ledger, 1, 100, 60);
+    assert_eq!(ledger.keeps(client(1)), Duration::from_secs(60));
+    learn(&mut ledger, 79, &[(1, 10)]);
+    learn(&mut ledger, 81, &[]);
+    assert_eq!((ledger.leased(), ledger.count()), (RequestRate::ZERO, 0));
+}
+
+#[test]
+fn strangers_and_heavy_clients_give_way_to_light_ones_that_are_known() {
+    let mut ledger = crowd(100);
+    for number in 0..100 {
+        lease(&mut ledger, number, 1_000, 1);
+    }
+    let brought: Vec<_> = (0..50).map(|n| (n, if n == 0 { 200 } else { 10 })).collect();
+    learn(&mut ledger, 2, &brought);
+    let light = (1..50).filter(|n| lease(&mut ledger, *n, 200, 12).is_some()).count();
+    assert!((15..=20).contains(&light), "{light} of 10 req/s fit into 200");
+    assert!(lease(&mut ledger, 0, 500, 13).is_none(), "heavy");
+    assert!(lease(&mut ledger, 60, 800, 40).is_none(), "a stranger");
+}
+
+#[test]
+fn what_was_leased_at_a_lost_edge_leaves_room() {
+    let mut ledger = crowd(10);
+    for number in 0..4 {
+        lease(&mut ledger, number, 100, 1);
+    }
+    let before = ledger.leased();
+    ledger.keep_edges(&[&edges()[1]], seconds(2));
+    assert_eq!(ledger.leased().millirequests_per_second() * 2, before.millirequests_per_second());
 }
 
 #[test]
