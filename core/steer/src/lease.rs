@@ -37,6 +37,8 @@ const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
 const ASKS_AGAIN: u64 = 500;
 /// A client that is heavier than one part in this many of the budget is heavy.
 const HEAVY_PARTS: u64 = 20;
+/// A client stays at its edge while that is busier than another by less than this ratio.
+const STAYS: (u128, u128) = (20, 21);
 /// What demand is told in: so many are the usual level.
 const LEVEL: u64 = 1_000_000;
 
@@ -336,8 +338,9 @@ impl Ledger {
         }
     }
 
-    /// The edge of a live lease stays. A client that comes back gets the edge it had last, unless
-    /// that is busier for its share than the least busy one by more than this client.
+    /// The edge of a live lease stays, unless it is busier for its share than the least busy one by
+    /// more than this client and a twentieth. A client that comes back gets the edge it had last, if
+    /// that is no busier than by this client.
     fn edge_for(
         &self,
         client: IpNet,
@@ -346,11 +349,6 @@ impl Ledger {
         share: impl Fn(&EdgeId) -> u64,
     ) -> Option<EdgeId> {
         let usable = |edge: &&EdgeId| edges.contains(edge);
-        if let Some(lease) = self.leases.get(&client)
-            && usable(&&lease.edge)
-        {
-            return Some(lease.edge.clone());
-        }
         // An edge without a share is the last choice.
         let busy = |edge: &EdgeId, more: u64| {
             let load = self.by_edge.get(edge).copied().unwrap_or(0) + more;
@@ -360,6 +358,11 @@ impl Ledger {
             }
         };
         let least = edges.iter().copied().min_by_key(|edge| (busy(edge, 0), *edge))?;
+        let held = self.leases.get(&client).map(|lease| &lease.edge).filter(usable);
+        if let Some(edge) = held {
+            let stays = busy(edge, 0) / STAYS.1 <= busy(least, weight) / STAYS.0;
+            return Some(if stays { edge } else { least }.clone());
+        }
         let last = self.clients.get(&client).and_then(|known| known.edge.as_ref()).filter(usable);
         let near = |last: &&EdgeId| busy(last, 0) <= busy(least, weight);
         Some(last.filter(near).unwrap_or(least).clone())
