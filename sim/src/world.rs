@@ -135,7 +135,7 @@ impl<'s> World<'s> {
         for edge in &mut self.edges {
             edge.admit(&mut self.auditor);
         }
-        if (number + 1) % STEPS == 0 {
+        if (number + 1).is_multiple_of(STEPS) {
             self.report(end);
             self.report_leases(end);
             self.examine(end);
