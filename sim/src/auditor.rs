@@ -31,8 +31,8 @@ pub struct Figures {
     pub p99_offered_over_purchased_10s: f64,
     /// The most that was admitted in any window of 1 s, over the purchase.
     pub max_admitted_over_purchased_1s: f64,
-    /// Seconds until what fell away was in use again: admitted was back at 95 %; only of scenarios
-    /// that break something.
+    /// Seconds until what fell away was in use again: admitted was back at 95 %; only where an
+    /// edge stops.
     pub recovered_after: Option<f64>,
     /// The part of the load at the edges whose weight was known within a tenth, five TTLs after a
     /// start with nothing known; only of controllers that know weights.

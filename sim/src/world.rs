@@ -358,9 +358,8 @@ impl<'s> World<'s> {
         let begins = from + usize::try_from(begins).unwrap_or(0);
         let leaps = matches!(scenario, Scenario::Step | Scenario::Flash);
         let not = if leaps { begins..begins + LEAP_SECONDS } else { 0..0 };
-        let breaks = scenario.is_broken(scenario.begins(self.length()), self.length());
         let purchased = self.settings.purchased.as_f64();
-        let broken = breaks.then_some(begins);
+        let broken = (scenario == Scenario::EdgeLoss).then_some(begins);
         let figures = self.auditor.figures(purchased, from, &not, broken);
         let figures = Figures { learned: self.learned, ..figures };
         Course { seconds: self.auditor.into_seconds(), figures }
