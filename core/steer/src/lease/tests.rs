@@ -159,6 +159,7 @@ fn strangers_and_heavy_clients_give_way_to_light_ones_that_are_known() {
     }
     let brought: Vec<_> = (0..50).map(|n| (n, if n == 0 { 200 } else { 10 })).collect();
     learn(&mut ledger, 2, &brought);
+    assert!(lease(&mut ledger, 0, 200, 11).is_none(), "it does not fit");
     let light = (1..50).filter(|n| lease(&mut ledger, *n, 200, 12).is_some()).count();
     assert!((15..=20).contains(&light), "{light} of 10 req/s fit into 200");
     assert!(lease(&mut ledger, 0, 500, 13).is_none(), "heavy");
