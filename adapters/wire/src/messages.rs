@@ -42,7 +42,6 @@ pub struct LeaseBudgetMessage {
     pub brought: Vec<(Text<IpNet>, Text<RequestRate>)>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
