@@ -44,10 +44,13 @@ fn check_changed(from: &str, to: &str, expected: Expect) {
 fn a_recall_is_told_no_later_than_leases_last() {
     let text = |notice: &str| format!("{MINIMAL}[market]\nrecall_notice = \"{notice}\"\n");
     assert!(Config::parse(&text("20s"), Path::new("/base")).is_ok());
-    check_mistakes(&text("19s"), expect![[r#"
+    check_mistakes(
+        &text("19s"),
+        expect![[r#"
         the configuration has a mistake:
           line 15: market.recall_notice = "19s": leases that were handed out before a recall would outlive the contract; accepted is 20s (network.ttl) or more
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
