@@ -215,15 +215,6 @@ impl Steering {
         Some(told.map_or(weight, |budget| budget.at_level(weight)))
     }
 
-    /// The load leased out of each place, with what no lease accounts for: what this name server
-    /// tells the exchange each second.
-    #[must_use]
-    pub fn accounted(&self) -> BTreeMap<SiteRegion, Leased> {
-        let accounted =
-            |(place, ledger): (&SiteRegion, &Ledger)| (place.clone(), ledger.accounted());
-        self.ledgers.iter().map(accounted).collect()
-    }
-
     /// Answers a mapping request for `site` from `client`; `None` if the plan has no such site.
     pub fn answer(&mut self, site: &SiteId, client: IpNet, now: Timestamp) -> Option<Answer> {
         let plan = Arc::clone(&self.plan);
@@ -269,14 +260,22 @@ impl Steering {
         }
     }
 
-    /// What was done since the last report.
-    pub fn report(&mut self) -> BTreeMap<SiteRegion, SteeringReport> {
-        let counts = std::mem::take(&mut self.counts);
-        let report = |(place, (mapping_requests, mapped_to_edges)): (SiteRegion, (u64, u64))| {
-            let leased = self.ledgers.get(&place).map(Ledger::accounted).unwrap_or_default();
-            (place, SteeringReport { mapping_requests, mapped_to_edges, leased })
-        };
-        counts.into_iter().map(report).collect()
+    /// What was done since the last report, and what is leased out of what is active now: also where
+    /// nobody asked, so that the exchange can tell how much comes for it.
+    pub fn report(&mut self, now: Timestamp) -> BTreeMap<SiteRegion, SteeringReport> {
+        let counts = std::mem::take(&mut self.counts).into_iter();
+        let mut reports: BTreeMap<SiteRegion, SteeringReport> = counts
+            .map(|(place, (mapping_requests, mapped_to_edges))| {
+                (place, SteeringReport { mapping_requests, mapped_to_edges, ..Default::default() })
+            })
+            .collect();
+        for (place, ledger) in &self.ledgers {
+            let site = self.plan.sites.get(&place.0);
+            if site.is_some_and(|site| !site.active(&place.1, now).is_empty()) {
+                reports.entry(place.clone()).or_default().leased = ledger.accounted();
+            }
+        }
+        reports
     }
 
     fn leased_edge(

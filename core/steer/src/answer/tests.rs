@@ -224,10 +224,16 @@ fn a_report_tells_the_fraction() {
     for client in 0..100 {
         ask(&mut steering, "shop", &format!("10.0.{client}.0/24"), 100_000);
     }
-    let report = steering.report();
+    let report = steering.report(Timestamp::from_seconds(101));
     let east = &report[&("shop".parse().unwrap(), "east".parse().unwrap())];
     assert_eq!((east.mapping_requests, east.mapped_to_edges), (200, 50));
     assert_eq!(east.leased.load, RequestRate::from_requests_per_second(50));
     assert_eq!(east.leased.strangers, east.leased.load);
-    assert!(steering.report().is_empty());
+    let quiet = steering.report(Timestamp::from_seconds(102));
+    assert_eq!(quiet.values().map(|report| report.mapping_requests).sum::<u64>(), 0);
+    assert_eq!(
+        quiet.values().map(|report| report.leased.load).sum::<RequestRate>(),
+        east.leased.load
+    );
+    assert!(steering.report(Timestamp::from_seconds(200)).is_empty(), "nothing is active any more");
 }
