@@ -44,7 +44,7 @@ impl EdgeServer {
 
     /// It begins to serve.
     pub(crate) fn start(&mut self, held: &Entitlement, settings: &Settings, now: Timestamp) {
-        self.gate = Some(if held.is_active(now) {
+        self.gate = Some(if settings.fence.is_some() && held.is_active(now) {
             Gate::waiting(held, settings.edges, settings.burst, now)
         } else {
             Gate::new(held, settings.edges, settings.burst, now)

@@ -26,6 +26,12 @@ pub(crate) struct Exchange {
     input: PlanInput,
     plan: Arc<Plan>,
     lifetime: Duration,
+    edge_timeout: Duration,
+    started: Timestamp,
+    /// When each edge was heard of last.
+    heard: BTreeMap<EdgeId, Timestamp>,
+    /// Edges that are known to have stopped.
+    fenced: BTreeSet<EdgeId>,
     controller: Controller,
     baseline: Baseline,
     /// What each edge was last said to be offered.
@@ -46,6 +52,10 @@ impl Exchange {
             plan: Arc::new(plan(&input)),
             input,
             lifetime,
+            edge_timeout: settings.edge_timeout,
+            started: now,
+            heard: BTreeMap::new(),
+            fenced: BTreeSet::new(),
             controller: Controller::new(ControlConfig { budget_lifetime: lifetime }, now),
             baseline: Baseline::new(approach, settings),
             offered: BTreeMap::new(),
@@ -66,17 +76,32 @@ impl Exchange {
     pub(crate) fn restart(&mut self, now: Timestamp) {
         let config = ControlConfig { budget_lifetime: self.lifetime };
         self.controller = Controller::new(config, now);
+        self.started = now;
+        self.heard.clear();
+        self.fenced.clear();
     }
 
-    /// Makes a plan in which just these edges are down.
-    pub(crate) fn replan(&mut self, down: BTreeSet<EdgeId>, now: Timestamp) {
-        self.input.generation = self.input.generation.next();
-        for edge in &down {
-            self.controller.fence(edge, now);
+    /// `edge` is known to have stopped.
+    pub(crate) fn fence(&mut self, edge: EdgeId, now: Timestamp) {
+        self.controller.fence(&edge, now);
+        self.fenced.insert(edge);
+    }
+
+    /// Makes a plan without the edges that are silent or fenced, if it says anything new.
+    pub(crate) fn replan(&mut self, now: Timestamp) {
+        let edges = self.input.fleet.regions.values().flat_map(|region| region.edges.keys());
+        let silent = |edge: &&EdgeId| {
+            let heard = self.heard.get(*edge).copied().unwrap_or(self.started);
+            now.since(heard) > self.edge_timeout
+        };
+        let down = edges.filter(|edge| silent(edge) || self.fenced.contains(*edge));
+        let down: BTreeSet<EdgeId> = down.cloned().collect();
+        if down != self.input.down {
+            self.input.down = down;
+            self.input.generation = self.input.generation.next();
+            self.input.now = now;
+            self.plan = Arc::new(plan(&self.input));
         }
-        self.input.down = down;
-        self.input.now = now;
-        self.plan = Arc::new(plan(&self.input));
     }
 
     /// A name server tells what it has leased out.
@@ -92,6 +117,8 @@ impl Exchange {
     }
 
     pub(crate) fn observe(&mut self, report: &EdgeReport, now: Timestamp) {
+        self.heard.insert(report.edge.clone(), now);
+        self.fenced.remove(&report.edge);
         if self.controller.observe(&self.plan, report, now) {
             let offered = report.contracts.iter().map(|meter| meter.offered).sum();
             self.offered.insert(report.edge.clone(), offered);

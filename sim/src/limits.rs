@@ -17,6 +17,15 @@ pub const TOP_SHARE_MAX: f64 = 0.8;
 pub const SECONDS_MAX: u64 = 86_400;
 /// The shortest that can be judged.
 pub const SECONDS_MIN: u64 = 60;
+/// How late reports may be: the controller forgets what is older.
+pub const REPORT_DELAY: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(25));
+/// How long budgets may last.
+pub const BUDGET_LIFETIME: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(120));
+/// How long an edge may be silent.
+pub const EDGE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// How long it may take until it is known that an edge stopped.
+pub const FENCE: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(60));
 
 const _: () = assert!(STEP.as_millis().is_multiple_of(BIN.as_millis()));
 const _: () = assert!(1_000 % STEP.as_millis() == 0);

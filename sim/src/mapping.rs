@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use headroom_steer::{Budgets, Plan, Steering, Target};
-use headroom_units::{EdgeId, NameServerId, SiteId, Timestamp};
+use headroom_steer::{Budgets, Plan, SiteRegion, Steering, SteeringReport, Target};
+use headroom_units::{EdgeId, Generation, NameServerId, SiteId, Timestamp};
 use ipnet::IpNet;
 
 use crate::{Approach, draw::Draw};
@@ -33,6 +33,16 @@ impl NameServer {
         if self.steering.renew(Budgets::clone(budgets), now) {
             self.fraction = fraction;
         }
+    }
+
+    /// The newest plan that it has.
+    pub(crate) fn generation(&self) -> Generation {
+        self.steering.plan().generation
+    }
+
+    /// What it did since its last report.
+    pub(crate) fn report(&mut self, now: Timestamp) -> BTreeMap<SiteRegion, SteeringReport> {
+        self.steering.report(now)
     }
 
     /// The steering of it.

@@ -75,7 +75,8 @@ impl WrongSettings {
     }
 }
 
-/// What a world is made of. The default is the one of the published figures.
+/// What a world is made of. The default is the one of the published figures, with the product's
+/// defaults where the product has the setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What happens.
@@ -114,8 +115,10 @@ pub struct Settings {
     pub network_delay: Duration,
     /// The part of the messages that is lost.
     pub network_loss: f64,
-    /// How long after an edge stopped the plan says so.
-    pub health_delay: Duration,
+    /// An edge that was not heard of for so long is left out of the plan.
+    pub edge_timeout: Duration,
+    /// So long after an edge stopped it is known to have, and fenced. The product does not do that.
+    pub fence: Option<Duration>,
     /// The purchase begins so long before anything is judged.
     pub warm_up: Duration,
     /// What is judged, in seconds.
@@ -138,12 +141,13 @@ impl Default for Settings {
             edges: 4,
             name_servers: 2,
             burst: Duration::from_millis(250),
-            budget_lifetime: Duration::from_secs(75),
+            budget_lifetime: Duration::from_secs(3),
             report_delay: Duration::from_secs(10),
             report_noise: 0.3,
             network_delay: Duration::from_millis(20),
             network_loss: 0.01,
-            health_delay: Duration::from_secs(1),
+            edge_timeout: Duration::from_secs(3),
+            fence: None,
             warm_up: Duration::from_secs(100),
             seconds: 600,
         }
@@ -171,6 +175,19 @@ impl Settings {
         if !(least..=most).contains(&self.seconds) {
             return Err(WrongSettings::new("seconds", self.seconds, format!("{least} to {most}")));
         }
+        share("report noise", self.report_noise, 0.0, 1.0)?;
+        let long = [
+            ("report delay", self.report_delay, limits::REPORT_DELAY),
+            ("budget lifetime", self.budget_lifetime, limits::BUDGET_LIFETIME),
+            ("edge timeout", self.edge_timeout, limits::EDGE_TIMEOUT),
+            ("fence", self.fence.unwrap_or_default(), limits::FENCE),
+        ];
+        for (what, value, (least, most)) in long {
+            if !(least..=most).contains(&value) {
+                let accepted = format!("{least:?} to {most:?}");
+                return Err(WrongSettings::new(what, format_args!("{value:?}"), accepted));
+            }
+        }
         Ok(self)
     }
 }
@@ -188,6 +205,10 @@ mod tests {
             (Settings { top_share: f64::NAN, ..usual() }, "skew is \"NaN\""),
             (Settings { ttl: Duration::from_millis(1_500), ..usual() }, "ttl is \"1.5s\""),
             (Settings { seconds: 5, ..usual() }, "seconds is \"5\"; accepted are 60 to"),
+            (
+                Settings { budget_lifetime: Duration::from_secs(1), ..usual() },
+                "budget lifetime is \"1s\"; accepted are 2s to 120s",
+            ),
         ] {
             let error = settings.checked().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

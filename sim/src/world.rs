@@ -1,13 +1,9 @@
 //! One course of events: who asks, who comes, what is on its way, what is broken.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use headroom_steer::{Budgets, EdgeReport, Leased, Plan, SiteRegion};
-use headroom_units::{EdgeId, RequestRate, SiteId, Timestamp};
+use headroom_units::{RequestRate, SiteId, Timestamp};
 
 use crate::{
     Approach, Figures, Scenario, Second, Settings,
@@ -15,7 +11,7 @@ use crate::{
     auditor::Auditor,
     draw::Draw,
     edge::EdgeServer,
-    exchange::{CONTRACT, Exchange, edge_id, name_server_id, site_id},
+    exchange::{CONTRACT, Exchange, edge_id, name_server_id, region_id, site_id},
     limits::STEP,
     mapping::NameServer,
 };
@@ -29,6 +25,8 @@ const LEARNED_AFTER_TTLS: u32 = 5;
 /// Steps in a second, and in which of them budgets are issued: 400 ms after the second.
 const STEPS: u64 = 10;
 const CONTROL_STEP: u64 = 4;
+/// The plan is looked at every half second.
+const PLAN_STEPS: u64 = 5;
 /// After a leap of demand, windows are not judged for so many seconds.
 const LEAP_SECONDS: usize = 60;
 
@@ -74,8 +72,8 @@ struct World<'s> {
     on_the_way: BTreeMap<(Timestamp, u64), Message>,
     sent: u64,
     was_broken: bool,
-    /// Health that the plan will tell: when, and which edges are down.
-    health: Option<(Timestamp, BTreeSet<EdgeId>)>,
+    /// When it is known that the first edge has stopped.
+    fence: Option<Timestamp>,
     auditor: Auditor,
     learned: Option<f64>,
     visitors: Draw,
@@ -110,7 +108,7 @@ impl<'s> World<'s> {
             on_the_way: BTreeMap::new(),
             sent: 0,
             was_broken: false,
-            health: None,
+            fence: None,
             auditor: Auditor::new(purchase, usize::try_from(seconds).unwrap_or(0)),
             learned: None,
             visitors: draw.fork(),
@@ -125,6 +123,9 @@ impl<'s> World<'s> {
         let end = now.after(STEP);
         self.break_and_mend(now);
         self.deliver(now);
+        if number.is_multiple_of(PLAN_STEPS) {
+            self.plan(now);
+        }
         if number % STEPS == CONTROL_STEP {
             self.control(now);
         }
@@ -144,17 +145,16 @@ impl<'s> World<'s> {
 
     /// Five TTLs after the purchase began: how much of the load at the edges is known?
     fn examine(&mut self, now: Timestamp) {
-        let places = self.name_servers[0].steering().accounted();
-        let Some(place) = places.keys().next() else { return };
         if now.since(self.purchase) != self.settings.ttl * LEARNED_AFTER_TTLS {
             return;
         }
+        let place = (self.site.clone(), region_id());
         let (mut all, mut known) = (0.0, 0.0);
         for number in &self.askers.mapped {
             let asker = &self.askers.all[*number];
             let steering = self.name_servers[asker.server].steering();
             let brings = asker.weight * self.demand(now);
-            let told = steering.known_load(place, asker.client).map_or(0.0, RequestRate::as_f64);
+            let told = steering.known_load(&place, asker.client).map_or(0.0, RequestRate::as_f64);
             all += brings;
             known += if (told - brings).abs() <= 0.1 * brings { brings } else { 0.0 };
         }
@@ -188,22 +188,36 @@ impl<'s> World<'s> {
             match self.settings.scenario {
                 Scenario::EdgeLoss if broken => {
                     self.edges[0].stop();
-                    let down = [self.edges[0].id.clone()].into();
-                    self.health = Some((now.after(self.settings.health_delay), down));
+                    self.fence = self.settings.fence.map(|known| now.after(known));
                 }
                 Scenario::EdgeLoss => {
                     self.edges[0].start(self.exchange.entitlement(), self.settings, now);
-                    self.health = Some((now.after(self.settings.health_delay), BTreeSet::new()));
                 }
                 Scenario::ExchangeLoss if !broken => self.exchange.restart(now),
                 _ => {}
             }
         }
-        if let Some((_, down)) = self.health.take_if(|(at, _)| *at <= now) {
-            self.exchange.replan(down, now);
-            for number in 0..self.name_servers.len() {
-                let plan = Arc::clone(self.exchange.plan());
-                self.send(now, Duration::ZERO, Message::Plan(number, plan));
+        if self.fence.take_if(|known| *known <= now).is_some() {
+            self.exchange.fence(self.edges[0].id.clone(), now);
+        }
+    }
+
+    /// True while the exchange is away.
+    fn is_away(&self) -> bool {
+        self.was_broken && self.settings.scenario == Scenario::ExchangeLoss
+    }
+
+    /// Makes a plan if there is anything new, and tells those name servers that do not have it: the
+    /// bus keeps the newest for late comers.
+    fn plan(&mut self, now: Timestamp) {
+        if self.is_away() {
+            return;
+        }
+        self.exchange.replan(now);
+        let plan = Arc::clone(self.exchange.plan());
+        for number in 0..self.name_servers.len() {
+            if self.name_servers[number].generation() < plan.generation {
+                self.send(now, Duration::ZERO, Message::Plan(number, Arc::clone(&plan)));
             }
         }
     }
@@ -227,12 +241,11 @@ impl<'s> World<'s> {
             }
             Message::Leased(number, ..) => self.is_cut_off(*number, servers),
             Message::BudgetsToEdge(number, _) => self.is_cut_off(*number, edges),
-            Message::BudgetsToNameServer(number, ..) => self.is_cut_off(*number, servers),
-            // Plans are told until they are heard.
-            Message::Plan(..) => false,
+            Message::BudgetsToNameServer(number, ..) | Message::Plan(number, _) => {
+                self.is_cut_off(*number, servers)
+            }
         };
-        let is_plan = matches!(message, Message::Plan(..));
-        if cut || (!is_plan && self.network.happens(self.settings.network_loss)) {
+        if cut || self.network.happens(self.settings.network_loss) {
             return;
         }
         let delay = self.settings.network_delay.mul_f64(0.5 + self.network.even());
@@ -244,12 +257,12 @@ impl<'s> World<'s> {
         while let Some(entry) = self.on_the_way.first_entry().filter(|entry| entry.key().0 <= now) {
             match entry.remove() {
                 Message::Report(report) => {
-                    if !(self.was_broken && self.settings.scenario == Scenario::ExchangeLoss) {
+                    if !self.is_away() {
                         self.exchange.observe(&report, now);
                     }
                 }
                 Message::Leased(number, second, leased) => {
-                    if !(self.was_broken && self.settings.scenario == Scenario::ExchangeLoss) {
+                    if !self.is_away() {
                         let id = name_server_id(number);
                         self.exchange.observe_leased(&id, (second, &leased), now);
                     }
@@ -266,7 +279,7 @@ impl<'s> World<'s> {
     }
 
     fn control(&mut self, now: Timestamp) {
-        if self.was_broken && self.settings.scenario == Scenario::ExchangeLoss {
+        if self.is_away() {
             return;
         }
         let (budgets, fraction) = self.exchange.control(now);
@@ -298,7 +311,8 @@ impl<'s> World<'s> {
     fn report_leases(&mut self, end: Timestamp) {
         let second = end.before(Duration::from_secs(1));
         for number in 0..self.name_servers.len() {
-            let leased = self.name_servers[number].steering().accounted();
+            let report = self.name_servers[number].report(end).into_iter();
+            let leased = report.map(|(place, report)| (place, report.leased)).collect();
             let message = Message::Leased(number, second, leased);
             self.send(end, self.settings.report_delay, message);
         }

@@ -50,6 +50,21 @@ pub struct ControlArgs {
     /// How long an idle bucket of an edge saves up
     #[arg(long, default_value = "250ms", value_parser = seconds, value_name = "DURATION")]
     burst: Duration,
+    /// How late what edges and name servers report arrives
+    #[arg(long, default_value = "10s", value_parser = seconds, value_name = "DURATION")]
+    report_delay: Duration,
+    /// By how much reports are wrong of each client, as a part of what it brought
+    #[arg(long, default_value_t = 0.3, value_name = "PART")]
+    report_noise: f64,
+    /// How long a budget is in force without renewal: control.budget_lifetime
+    #[arg(long, default_value = "3s", value_parser = seconds, value_name = "DURATION")]
+    budget_lifetime: Duration,
+    /// An edge that has not reported for this long is down: exchange.edge_timeout
+    #[arg(long, default_value = "3s", value_parser = seconds, value_name = "DURATION")]
+    edge_timeout: Duration,
+    /// Suppose it is known so long after an edge stopped that it did; nothing tells the product so
+    #[arg(long, value_parser = seconds, value_name = "DURATION")]
+    fence: Option<Duration>,
     /// How long each world is judged, in seconds, after it has warmed up
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     seconds: u64,
@@ -110,6 +125,11 @@ fn understand(args: &ControlArgs) -> Result<(Settings, Vec<Approach>), String> {
         top_share: args.skew,
         ttl: args.ttl,
         burst: args.burst,
+        report_delay: args.report_delay,
+        report_noise: args.report_noise,
+        budget_lifetime: args.budget_lifetime,
+        edge_timeout: args.edge_timeout,
+        fence: args.fence,
         seconds: args.seconds,
         ..Settings::default()
     };
@@ -231,12 +251,20 @@ mod tests {
             controller is "pid"; accepted are ledger, pi, linear, switch, static
             skew is "1.5"; accepted are 0.01 to 0.8
             seeds is 0; accepted are 1 to 10000
+            budget lifetime is "1s"; accepted are 2s to 120s
             error: invalid value '20' for '--ttl <DURATION>': "20" is no duration; accepted are such as 20s, 250ms or 2m
         "#]]
         .assert_eq(
-            &["--scenario flood", "--controller pid", "--skew 1.5", "--seeds 0", "--ttl 20"]
-                .map(|line| wrong(line) + "\n")
-                .concat(),
+            &[
+                "--scenario flood",
+                "--controller pid",
+                "--skew 1.5",
+                "--seeds 0",
+                "--budget-lifetime 1s",
+                "--ttl 20",
+            ]
+            .map(|line| wrong(line) + "\n")
+            .concat(),
         );
     }
 
