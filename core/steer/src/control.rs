@@ -37,6 +37,8 @@ const DEMAND_NEWEST: f64 = 0.1;
 /// contract: what one edge gives up is idle until the other may have it.
 const SHARE_STEP_PARTS: u64 = 200;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// How fast control is.
 #[derive(Debug, Clone, Copy)]
 pub struct ControlConfig {
@@ -419,9 +421,20 @@ impl Controller {
         if !is_whole || !plan.name_servers.keys().all(|id| leased.contains_key(id)) {
             return;
         }
-        let sum =
-            |of: fn(&Leased) -> RequestRate| leased.values().map(of).sum::<RequestRate>().as_f64();
-        let (guessed, leased) = (sum(|leased| leased.strangers), sum(|leased| leased.load));
+        // What is leased out is told at the end of a second; what came, came in all of it.
+        let before = self.brought.get(&second.before(SECOND));
+        let before = before.and_then(|counts| counts.leased.get(place)).unwrap_or(leased);
+        let mean = |of: fn(&Leased) -> RequestRate| {
+            let both = [before, leased].map(|told| told.values().map(of).sum::<RequestRate>());
+            f64::midpoint(both[0].as_f64(), both[1].as_f64())
+        };
+        let (guessed, leased) = (mean(|leased| leased.strangers), mean(|leased| leased.load));
+        #[cfg(feature = "dbg")]
+        {
+            let offered = active.iter().filter_map(|held| counts.offered.get(&held.contract)).max();
+            let l = self.levels.get(place).map_or(1.0, |l| l.at(second));
+            eprintln!("{:?} offered {:?} leased {leased:.1} guessed {guessed:.1} level {l:.3} budget {:.1}", second.seconds() % 1000, offered, AIM * purchased / l);
+        }
         if leased < TELLING * purchased || guessed > GUESSED * leased {
             return;
         }

@@ -39,6 +39,9 @@ const ASKS_AGAIN: u64 = 500;
 const HEAVY_PARTS: u64 = 20;
 /// A client stays at its edge while that is busier than another by less than this ratio.
 const STAYS: (u128, u128) = (20, 21);
+/// The level of demand is drawn to its usual value by one part in this many each time that weights
+/// are learned anew.
+const DRAWN_PARTS: u64 = 10;
 /// What demand is told in: so many are the usual level.
 const LEVEL: u64 = 1_000_000;
 
@@ -119,6 +122,15 @@ struct Client {
     waited: u64,
     /// How long it showed to keep an answer, if that was longer than its TTL.
     keeps: Duration,
+    /// When the answer was given whose lease is over, if it has not asked since.
+    kept: Option<Timestamp>,
+}
+
+/// What was brought, so that all that are known bring together what they weigh.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    weighed: u128,
+    brought: u128,
 }
 
 /// Adds up over the present period and the one before.
@@ -175,7 +187,8 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        if others + weight > room || self.gives_way(client, weight, budget) {
+        let left = room.saturating_sub(others + weight);
+        if others + weight > room || self.gives_way(client, weight, left, budget) {
             self.refuse(client, now);
             self.note_waiting(client, budget);
             return None;
@@ -281,23 +294,49 @@ impl Ledger {
         held.extend(self.leases.keys());
         held.sort_unstable();
         held.dedup();
+        let mut seen = Vec::new();
         for client in held {
             let brought =
                 budget.brought.get(&client).map_or(0, |rate| budget.at_usual_level(*rate));
             self.heard_of(client, brought, second);
-            let Some(known) = self.clients.get_mut(&client) else {
+            let Some(known) = self.clients.get(&client) else {
                 continue;
             };
             let live = self.leases.get(&client).map(Lease::span);
             let covered = known.earlier.iter().chain(&live).map(|span| span.within(second)).sum();
-            if covered == 0 {
-                continue;
+            if covered > 0 {
+                seen.push((client, brought, covered));
             }
-            known.measured(brought, covered);
+        }
+        let scale = self.scale(&seen, budget.level);
+        for (client, brought, covered) in seen {
+            let Some(known) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            known.measured(scale.of(brought), covered);
             if let Some(weight) = known.weight() {
                 self.reweigh(client, weight);
             }
         }
+    }
+
+    /// What all that are known brought is what they weigh: only what differs between them is
+    /// learned here. What changes for all alike is in the level, and would be counted twice. The
+    /// level is drawn to its usual value, slowly.
+    fn scale(&self, seen: &[(IpNet, u64, u64)], level: u64) -> Scale {
+        let (mut weighed, mut brought) = (0, 0);
+        for (client, load, covered) in seen {
+            if let Some(weight) = self.clients.get(client).and_then(Client::weight) {
+                weighed += u128::from(weight) * u128::from(*covered) / 1_000;
+                brought += u128::from(*load);
+            }
+        }
+        if brought == 0 || weighed == 0 {
+            return Scale { weighed: 1, brought: 1 };
+        }
+        let level = if level == 0 { LEVEL } else { level.clamp(LEVEL / 2, LEVEL * 2) };
+        let drawn = u128::from(LEVEL * (DRAWN_PARTS - 1) + level);
+        Scale { weighed: weighed * drawn, brought: brought * u128::from(LEVEL * DRAWN_PARTS) }
     }
 
     /// Load from prefixes without a lease belongs to leases whose own prefix stays silent: those
@@ -387,26 +426,44 @@ impl Ledger {
         }
     }
 
-    /// Whether a client that does not ask again may have kept its answer: it would have asked.
+    /// Whether a client that does not ask again is likely to have kept its answer: it did before.
     fn may_be_kept(&self, client: IpNet) -> bool {
         let stands = self.leases.get(&client).is_some_and(|lease| lease.refused.is_none());
-        let known = self.clients.get(&client).and_then(Client::weight);
-        stands && known.is_some_and(|weight| weight >= ASKS_AGAIN)
+        stands && self.keeps(client) > Duration::ZERO
     }
 
     /// A lease is over.
     fn end(&mut self, client: IpNet) {
         if let Some(lease) = self.remove(client) {
-            let until = lease.until;
+            let until = lease.refused.unwrap_or(lease.until);
             self.remember(client, Span { until, ..lease.span() });
-            self.ended.push_back((until, client));
+            self.ended.push_back((lease.until, client));
+            let kept = lease.refused.is_none().then_some(lease.given);
+            self.clients.entry(client).and_modify(|known| known.kept = kept);
+        }
+    }
+
+    /// The meters told that `client` brought much in a second after its lease was over: it keeps its
+    /// answer, and the lease goes on.
+    fn revive(&mut self, client: IpNet, brought: u64, second: Timestamp) {
+        let Some(known) = self.clients.get(&client) else { return };
+        let (Some(given), Some(edge), Some(weight)) = (known.kept, &known.edge, known.weight()) else {
+            return;
+        };
+        let until = known.earlier[0].until;
+        if second >= until && weight >= ASKS_AGAIN && brought * 2 >= weight {
+            let (edge, overdue) = (edge.clone(), Overdue::Seen);
+            let lease = Lease { edge, weight, since: second, until, given, refused: None, overdue };
+            self.insert(client, lease);
         }
     }
 
     /// The meters told what `client` brought in `second`: an overdue lease that brings next to
     /// nothing is over.
     fn heard_of(&mut self, client: IpNet, brought: u64, second: Timestamp) {
-        let Some(lease) = self.leases.get_mut(&client) else { return };
+        let Some(lease) = self.leases.get_mut(&client) else {
+            return self.revive(client, brought, second);
+        };
         if lease.overdue == Overdue::No || second < lease.until {
             return;
         }
@@ -434,10 +491,11 @@ impl Ledger {
 
     /// Who brings much at once, and who may, gives way while there is enough of what is known and
     /// light: a mistake about it would take a TTL to mend.
-    fn gives_way(&self, client: IpNet, weight: u64, budget: RequestRate) -> bool {
+    fn gives_way(&self, client: IpNet, weight: u64, left: u64, budget: RequestRate) -> bool {
         let heavy = budget.millirequests_per_second() / HEAVY_PARTS;
         let is_known = self.clients.get(&client).is_some_and(|known| known.weight().is_some());
-        (!is_known || weight > heavy) && self.waiting.most() > weight.max(heavy)
+        let waiting = self.waiting.most();
+        (!is_known || weight > heavy) && waiting > weight.max(heavy) && waiting > left
     }
 
     fn note_waiting(&mut self, client: IpNet, budget: RequestRate) {
@@ -460,6 +518,9 @@ impl Ledger {
     }
 
     fn refuse(&mut self, client: IpNet, now: Timestamp) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.kept = None;
+        }
         let Some(lease) = self.leases.get_mut(&client) else { return };
         if lease.overdue != Overdue::No {
             // Its time was over before.
@@ -482,6 +543,7 @@ impl Ledger {
         }
         if let Some(known) = self.clients.get_mut(&client) {
             known.edge = Some(lease.edge.clone());
+            known.kept = None;
         }
         self.leases.insert(client, lease);
     }
@@ -532,6 +594,12 @@ impl LeaseBudget {
         let level = if self.level == 0 { LEVEL } else { self.level };
         let brought = u128::from(rate.millirequests_per_second()) * u128::from(LEVEL);
         u64::try_from(brought / u128::from(level)).unwrap_or(u64::MAX)
+    }
+}
+
+impl Scale {
+    fn of(self, load: u64) -> u64 {
+        u64::try_from(u128::from(load) * self.weighed / self.brought).unwrap_or(u64::MAX)
     }
 }
 
