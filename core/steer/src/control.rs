@@ -30,7 +30,7 @@ const AIM: f64 = 0.9955;
 /// What is leased out tells the level of demand only if it is this part of the purchase,
 const TELLING: f64 = 0.2;
 /// and if no more than this part of it is a guess.
-const GUESSED: f64 = 0.05;
+const GUESSED: f64 = 0.25;
 /// The weight of the newest second in the demand of a contract at an edge.
 const DEMAND_NEWEST: f64 = 0.1;
 /// Shares are left as they are while none would move by more than one part in this many of the

@@ -24,6 +24,10 @@ use crate::{LeaseBudget, limits};
 /// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
 /// happen because demand is larger than that.
 const STRANGER_WEIGHT: u64 = 2;
+/// That is a guess until so many turned out to weigh something. The mean of those that were met lately
+/// is taken then.
+const STRANGERS_TELLING: u64 = 5;
+const STRANGERS_LATELY: u64 = 50;
 /// A weight is learned from this much time under a lease, the newest of it. What changes for all
 /// clients alike is not learned here: the controller tells it as the level of demand.
 const LEARNED_FROM: Duration = Duration::from_secs(60);
@@ -42,6 +46,8 @@ const STAYS: (u128, u128) = (20, 21);
 /// The level of demand is drawn to its usual value by one part in this many each time that weights
 /// are learned anew.
 const DRAWN_PARTS: u64 = 10;
+const SLACK_ASKS: u64 = 100;
+const SLACK_MOST: u64 = LEVEL / 8;
 /// What demand is told in: so many are the usual level.
 const LEVEL: u64 = 1_000_000;
 
@@ -63,6 +69,8 @@ pub struct Ledger {
     overhang: u64,
     clients: BTreeMap<IpNet, Client>,
     census: Census,
+    strangers: Strangers,
+    slack: Slack,
     /// The load of those that were refused, are known, and are not heavy.
     waiting: Census,
 }
@@ -133,6 +141,21 @@ struct Scale {
     brought: u128,
 }
 
+/// What strangers turned out to weigh.
+#[derive(Debug, Clone, Default)]
+struct Strangers {
+    mean: u64,
+    count: u64,
+}
+
+/// How much of the room is free on the average although somebody waits: what one client brings does
+/// not fit into it, or its turn has not come. So much more may be leased out.
+#[derive(Debug, Clone, Default)]
+struct Slack {
+    /// In millionths of the room.
+    free: u64,
+}
+
 /// Adds up over the present period and the one before.
 #[derive(Debug, Clone, Default)]
 struct Census {
@@ -187,6 +210,8 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
+        let room = self.slack.stretch(room);
+        self.slack.observe(room, others, self.waiting.most());
         let left = room.saturating_sub(others + weight);
         if others + weight > room || self.gives_way(client, weight, left, budget) {
             self.refuse(client, now);
@@ -313,8 +338,12 @@ impl Ledger {
             let Some(known) = self.clients.get_mut(&client) else {
                 continue;
             };
+            let was_known = known.weight().is_some();
             known.measured(scale.of(brought), covered);
             if let Some(weight) = known.weight() {
+                if !was_known {
+                    self.strangers.turned_out(weight);
+                }
                 self.reweigh(client, weight);
             }
         }
@@ -372,7 +401,8 @@ impl Ledger {
             _ => {
                 let clients = self.census.most().max(1);
                 let budget = budget.millirequests_per_second();
-                (budget.saturating_mul(STRANGER_WEIGHT) / clients).clamp(1, budget.max(1))
+                let guess = budget.saturating_mul(STRANGER_WEIGHT) / clients;
+                self.strangers.weight().unwrap_or(guess).clamp(1, budget.max(1))
             }
         }
     }
@@ -570,6 +600,33 @@ impl Lease {
     fn span(&self) -> Span {
         let end = if self.overdue == Overdue::Seen { Timestamp::MAX } else { self.until };
         Span { since: self.since, until: self.refused.unwrap_or(end) }
+    }
+}
+
+impl Slack {
+    fn observe(&mut self, room: u64, others: u64, waiting: u64) {
+        let free = room.saturating_sub(others);
+        if waiting > free && room > 0 {
+            let free = u64::try_from(u128::from(free) * u128::from(LEVEL) / u128::from(room)).unwrap_or(LEVEL);
+            self.free = (self.free * (SLACK_ASKS - 1) + free) / SLACK_ASKS;
+        }
+    }
+
+    fn stretch(&self, room: u64) -> u64 {
+        let more = u128::from(room) * u128::from(self.free.min(SLACK_MOST)) / u128::from(LEVEL);
+        room + u64::try_from(more).unwrap_or(0)
+    }
+}
+
+impl Strangers {
+    fn turned_out(&mut self, weight: u64) {
+        self.count = (self.count + 1).min(STRANGERS_LATELY);
+        self.mean = (self.mean * (self.count - 1) + weight) / self.count;
+    }
+
+    /// The mean of those that were met lately, if it rests on some.
+    fn weight(&self) -> Option<u64> {
+        (self.count >= STRANGERS_TELLING).then_some(self.mean)
     }
 }
 
