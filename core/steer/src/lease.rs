@@ -39,6 +39,7 @@ const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
 /// A client of this weight asks again within some seconds, if it keeps to its TTL. Lighter ones may
 /// have nothing to ask for. In thousandths of a request per second.
 const ASKS_AGAIN: u64 = 500;
+const ASKS_AT_ONCE: u64 = 20_000;
 /// A client that is heavier than one part in this many of the budget is heavy.
 const HEAVY_PARTS: u64 = 20;
 /// A client stays at its edge while that is busier than another by less than this ratio.
@@ -46,7 +47,8 @@ const STAYS: (u128, u128) = (20, 21);
 /// The level of demand is drawn to its usual value by one part in this many each time that weights
 /// are learned anew.
 const DRAWN_PARTS: u64 = 10;
-const SLACK_ASKS: u64 = 100;
+const SLACK_OVER: Duration = Duration::from_secs(8);
+const SLACK_LEAST: u64 = LEVEL / 100;
 const SLACK_MOST: u64 = LEVEL / 8;
 /// What demand is told in: so many are the usual level.
 const LEVEL: u64 = 1_000_000;
@@ -154,6 +156,7 @@ struct Strangers {
 struct Slack {
     /// In millionths of the room.
     free: u64,
+    seen: Timestamp,
 }
 
 /// Adds up over the present period and the one before.
@@ -211,7 +214,7 @@ impl Ledger {
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
         let room = self.slack.stretch(room);
-        self.slack.observe(room, others, self.waiting.most());
+        self.slack.observe((room, others), self.waiting.most(), now);
         let left = room.saturating_sub(others + weight);
         if others + weight > room || self.gives_way(client, weight, left, budget) {
             self.refuse(client, now);
@@ -456,10 +459,13 @@ impl Ledger {
         }
     }
 
-    /// Whether a client that does not ask again is likely to have kept its answer: it did before.
+    /// Whether a client that does not ask again is likely to have kept its answer: it did before, or
+    /// it would have asked by now.
     fn may_be_kept(&self, client: IpNet) -> bool {
         let stands = self.leases.get(&client).is_some_and(|lease| lease.refused.is_none());
-        stands && self.keeps(client) > Duration::ZERO
+        let known = self.clients.get(&client).and_then(Client::weight);
+        let is_prompt = known.is_some_and(|weight| weight >= ASKS_AT_ONCE);
+        stands && (is_prompt || self.keeps(client) > Duration::ZERO)
     }
 
     /// A lease is over.
@@ -604,16 +610,20 @@ impl Lease {
 }
 
 impl Slack {
-    fn observe(&mut self, room: u64, others: u64, waiting: u64) {
+    fn observe(&mut self, (room, others): (u64, u64), waiting: u64, now: Timestamp) {
         let free = room.saturating_sub(others);
+        let passed = millis(now.since(self.seen).min(SECOND));
+        self.seen = now;
         if waiting > free && room > 0 {
-            let free = u64::try_from(u128::from(free) * u128::from(LEVEL) / u128::from(room)).unwrap_or(LEVEL);
-            self.free = (self.free * (SLACK_ASKS - 1) + free) / SLACK_ASKS;
+            let free = u128::from(free) * u128::from(LEVEL) / u128::from(room);
+            let free = u64::try_from(free).unwrap_or(LEVEL);
+            let slow = millis(SLACK_OVER);
+            self.free = (self.free * (slow - passed) + free * passed) / slow;
         }
     }
 
     fn stretch(&self, room: u64) -> u64 {
-        let more = u128::from(room) * u128::from(self.free.min(SLACK_MOST)) / u128::from(LEVEL);
+        let more = u128::from(room) * u128::from(self.free.min(SLACK_MOST).saturating_sub(SLACK_LEAST)) / u128::from(LEVEL);
         room + u64::try_from(more).unwrap_or(0)
     }
 }
