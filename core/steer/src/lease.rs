@@ -157,6 +157,7 @@ struct Slack {
     /// In millionths of the room.
     free: u64,
     seen: Timestamp,
+    over: u64,
 }
 
 /// Adds up over the present period and the one before.
@@ -617,7 +618,8 @@ impl Slack {
         if waiting > free && room > 0 {
             let free = u128::from(free) * u128::from(LEVEL) / u128::from(room);
             let free = u64::try_from(free).unwrap_or(LEVEL);
-            let slow = millis(SLACK_OVER);
+            self.over = (self.over + passed).min(millis(SLACK_OVER));
+            let slow = self.over.max(2_000);
             self.free = (self.free * (slow - passed) + free * passed) / slow;
         }
     }
