@@ -128,8 +128,8 @@ struct Client {
     /// in this many milliseconds under leases.
     covered: u64,
     census: u64,
-    /// The last period in which it was refused.
-    waited: u64,
+    /// The last period in which it was refused although it is light, and what it weighed then.
+    waited: (u64, u64),
     /// How long it showed to keep an answer, if that was longer than its TTL.
     keeps: Duration,
     /// When the answer was given whose lease is over, if it has not asked since.
@@ -223,6 +223,7 @@ impl Ledger {
             return None;
         }
         let edge = self.edge_for(client, weight, edges, share)?;
+        self.waits_no_more(client);
         let since = match self.remove(client) {
             Some(lease) if lease.refused.is_none() => lease.since,
             Some(lease) => {
@@ -540,10 +541,22 @@ impl Ledger {
         let weight = self.clients.get(&client).and_then(Client::weight);
         let light = budget.millirequests_per_second() / HEAVY_PARTS;
         let Some(weight) = weight.filter(|weight| *weight <= light) else { return };
-        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited != period) {
-            known.waited = period;
+        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited.0 != period) {
+            known.waited = (period, weight);
             self.waiting.present += weight;
         }
+    }
+
+    fn waits_no_more(&mut self, client: IpNet) {
+        let period = self.census.period;
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        let (waited, weight) = std::mem::take(&mut known.waited);
+        let counted = match period - waited {
+            0 => &mut self.waiting.present,
+            1 => &mut self.waiting.previous,
+            _ => return,
+        };
+        *counted = counted.saturating_sub(weight);
     }
 
     /// Notes a lease that is over.
