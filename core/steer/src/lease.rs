@@ -33,6 +33,8 @@ const STRANGERS_LATELY: u64 = 50;
 const LEARNED_FROM: Duration = Duration::from_secs(60);
 /// With less time than this under a lease, a client is still a stranger.
 const KNOWN_AFTER: Duration = Duration::from_secs(1);
+/// What is learned in the first seconds may be wrong of all alike: a lease begins with a request.
+const WELL_KNOWN_AFTER: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 /// What was measured before this is not learned from.
 const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
@@ -360,7 +362,9 @@ impl Ledger {
     fn scale(&self, seen: &[(IpNet, u64, u64)], level: u64) -> Scale {
         let (mut weighed, mut brought) = (0, 0);
         for (client, load, covered) in seen {
-            if let Some(weight) = self.clients.get(client).and_then(Client::weight) {
+            let known =
+                self.clients.get(client).filter(|known| known.covered >= millis(WELL_KNOWN_AFTER));
+            if let Some(weight) = known.and_then(Client::weight) {
                 weighed += u128::from(weight) * u128::from(*covered) / 1_000;
                 brought += u128::from(*load);
             }
@@ -485,7 +489,8 @@ impl Ledger {
     /// answer, and the lease goes on.
     fn revive(&mut self, client: IpNet, brought: u64, second: Timestamp) {
         let Some(known) = self.clients.get(&client) else { return };
-        let (Some(given), Some(edge), Some(weight)) = (known.kept, &known.edge, known.weight()) else {
+        let (Some(given), Some(edge), Some(weight)) = (known.kept, &known.edge, known.weight())
+        else {
             return;
         };
         let until = known.earlier[0].until;
@@ -541,7 +546,8 @@ impl Ledger {
         let weight = self.clients.get(&client).and_then(Client::weight);
         let light = budget.millirequests_per_second() / HEAVY_PARTS;
         let Some(weight) = weight.filter(|weight| *weight <= light) else { return };
-        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited.0 != period) {
+        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited.0 != period)
+        {
             known.waited = (period, weight);
             self.waiting.present += weight;
         }
@@ -638,7 +644,9 @@ impl Slack {
     }
 
     fn stretch(&self, room: u64) -> u64 {
-        let more = u128::from(room) * u128::from(self.free.min(SLACK_MOST).saturating_sub(SLACK_LEAST)) / u128::from(LEVEL);
+        let more = u128::from(room)
+            * u128::from(self.free.min(SLACK_MOST).saturating_sub(SLACK_LEAST))
+            / u128::from(LEVEL);
         room + u64::try_from(more).unwrap_or(0)
     }
 }
