@@ -6,10 +6,11 @@
 //! clients' sizes are; coin flips cannot do that when one client in a hundred carries a third of
 //! the load. The choice is sticky: a client that holds a lease keeps its edge.
 //!
-//! Who does not ask again although its lease is over may keep the answer longer than it should. Its
-//! lease is overdue then, and counted until the meters say that it brings nothing, or it asks. The
-//! heaviest clients, and those not known yet, are left to the remainder while light ones wait whose
-//! weight is known: what one client brings cannot be divided.
+//! Who does not ask again although its lease is over may keep the answer longer than it should. If
+//! it did before, is heavy enough to have asked at once, or is seen to bring load still, its lease is
+//! overdue, and counted until the meters say that it brings nothing, or it asks. The heaviest clients,
+//! and those not known yet, are left to the remainder while more light ones wait, whose weight is
+//! known, than there is room for: what one client brings cannot be divided.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,41 +20,32 @@ use std::{
 use headroom_units::{EdgeId, RequestRate, Timestamp};
 use ipnet::IpNet;
 
-use crate::{LeaseBudget, limits};
+use crate::{
+    LeaseBudget,
+    lease::{
+        client::{Client, Span},
+        tally::{Census, Scale, Slack, Strangers},
+    },
+    limits,
+};
+
+mod client;
+mod tally;
 
 /// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
 /// happen because demand is larger than that.
 const STRANGER_WEIGHT: u64 = 2;
-/// That is a guess until so many turned out to weigh something. The mean of those that were met lately
-/// is taken then.
-const STRANGERS_TELLING: u64 = 5;
-const STRANGERS_LATELY: u64 = 50;
-/// A weight is learned from this much time under a lease, the newest of it. What changes for all
-/// clients alike is not learned here: the controller tells it as the level of demand.
-const LEARNED_FROM: Duration = Duration::from_secs(60);
-/// With less time than this under a lease, a client is still a stranger.
-const KNOWN_AFTER: Duration = Duration::from_secs(1);
-/// What is learned in the first seconds may be wrong of all alike: a lease begins with a request.
-const WELL_KNOWN_AFTER: Duration = Duration::from_secs(10);
-const SECOND: Duration = Duration::from_secs(1);
 /// What was measured before this is not learned from.
 const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
-/// A client of this weight asks again within some seconds, if it keeps to its TTL. Lighter ones may
-/// have nothing to ask for. In thousandths of a request per second.
-const ASKS_AGAIN: u64 = 500;
+/// What a lighter client brings in a second, in thousandths of a request, says nothing: whether it
+/// keeps an answer is not looked for.
+const TELLS: u64 = 500;
+/// A client of this weight asks again at once when its lease is over, if it keeps to its TTL.
 const ASKS_AT_ONCE: u64 = 20_000;
 /// A client that is heavier than one part in this many of the budget is heavy.
 const HEAVY_PARTS: u64 = 20;
 /// A client stays at its edge while that is busier than another by less than this ratio.
 const STAYS: (u128, u128) = (20, 21);
-/// The level of demand is drawn to its usual value by one part in this many each time that weights
-/// are learned anew.
-const DRAWN_PARTS: u64 = 10;
-const SLACK_OVER: Duration = Duration::from_secs(8);
-const SLACK_LEAST: u64 = LEVEL / 100;
-const SLACK_MOST: u64 = LEVEL / 8;
-/// What demand is told in: so many are the usual level.
-const LEVEL: u64 = 1_000_000;
 
 /// Leases, learned weights and the clients of one site in one region. All loads are in thousandths
 /// of a request per second.
@@ -113,63 +105,6 @@ enum Overdue {
     Seen,
 }
 
-/// From when until when a client was sent to an edge.
-#[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    since: Timestamp,
-    until: Timestamp,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Client {
-    edge: Option<EdgeId>,
-    /// Its leases before the present one, the last first.
-    earlier: [Span; 3],
-    /// Thousandths of requests brought,
-    brought: u64,
-    /// in this many milliseconds under leases.
-    covered: u64,
-    census: u64,
-    /// The last period in which it was refused although it is light, and what it weighed then.
-    waited: (u64, u64),
-    /// How long it showed to keep an answer, if that was longer than its TTL.
-    keeps: Duration,
-    /// When the answer was given whose lease is over, if it has not asked since.
-    kept: Option<Timestamp>,
-}
-
-/// What was brought, so that all that are known bring together what they weigh.
-#[derive(Debug, Clone, Copy)]
-struct Scale {
-    weighed: u128,
-    brought: u128,
-}
-
-/// What strangers turned out to weigh.
-#[derive(Debug, Clone, Default)]
-struct Strangers {
-    mean: u64,
-    count: u64,
-}
-
-/// How much of the room is free on the average although somebody waits: what one client brings does
-/// not fit into it, or its turn has not come. So much more may be leased out.
-#[derive(Debug, Clone, Default)]
-struct Slack {
-    /// In millionths of the room.
-    free: u64,
-    seen: Timestamp,
-    over: u64,
-}
-
-/// Adds up over the present period and the one before.
-#[derive(Debug, Clone, Default)]
-struct Census {
-    period: u64,
-    present: u64,
-    previous: u64,
-}
-
 impl Ledger {
     /// Notes that `client` asked. Called for every mapping request, answered with an edge or not,
     /// so that the number of clients is known before the first slot begins. `period` is a few TTLs.
@@ -216,7 +151,7 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        let room = self.slack.stretch(room);
+        let room = self.slack.add_to(room);
         self.slack.observe((room, others), self.waiting.most(), now);
         let left = room.saturating_sub(others + weight);
         if others + weight > room || self.gives_way(client, weight, left, budget) {
@@ -340,7 +275,12 @@ impl Ledger {
                 seen.push((client, brought, covered));
             }
         }
-        let scale = self.scale(&seen, budget.level);
+        let known =
+            |client| self.clients.get(client).filter(|known: &&Client| known.is_well_known());
+        let weighed = seen.iter().filter_map(|(client, brought, covered)| {
+            Some((known(client).and_then(Client::weight)?, *covered, *brought))
+        });
+        let scale = Scale::new(weighed, budget.level);
         for (client, brought, covered) in seen {
             let Some(known) = self.clients.get_mut(&client) else {
                 continue;
@@ -354,27 +294,6 @@ impl Ledger {
                 self.reweigh(client, weight);
             }
         }
-    }
-
-    /// What all that are known brought is what they weigh: only what differs between them is
-    /// learned here. What changes for all alike is in the level, and would be counted twice. The
-    /// level is drawn to its usual value, slowly.
-    fn scale(&self, seen: &[(IpNet, u64, u64)], level: u64) -> Scale {
-        let (mut weighed, mut brought) = (0, 0);
-        for (client, load, covered) in seen {
-            let known =
-                self.clients.get(client).filter(|known| known.covered >= millis(WELL_KNOWN_AFTER));
-            if let Some(weight) = known.and_then(Client::weight) {
-                weighed += u128::from(weight) * u128::from(*covered) / 1_000;
-                brought += u128::from(*load);
-            }
-        }
-        if brought == 0 || weighed == 0 {
-            return Scale { weighed: 1, brought: 1 };
-        }
-        let level = if level == 0 { LEVEL } else { level.clamp(LEVEL / 2, LEVEL * 2) };
-        let drawn = u128::from(LEVEL * (DRAWN_PARTS - 1) + level);
-        Scale { weighed: weighed * drawn, brought: brought * u128::from(LEVEL * DRAWN_PARTS) }
     }
 
     /// Load from prefixes without a lease belongs to leases whose own prefix stays silent: those
@@ -494,7 +413,7 @@ impl Ledger {
             return;
         };
         let until = known.earlier[0].until;
-        if second >= until && weight >= ASKS_AGAIN && brought * 2 >= weight {
+        if second >= until && weight >= TELLS && brought * 2 >= weight {
             let (edge, overdue) = (edge.clone(), Overdue::Seen);
             let lease = Lease { edge, weight, since: second, until, given, refused: None, overdue };
             self.insert(client, lease);
@@ -627,103 +546,6 @@ impl Lease {
         let end = if self.overdue == Overdue::Seen { Timestamp::MAX } else { self.until };
         Span { since: self.since, until: self.refused.unwrap_or(end) }
     }
-}
-
-impl Slack {
-    fn observe(&mut self, (room, others): (u64, u64), waiting: u64, now: Timestamp) {
-        let free = room.saturating_sub(others);
-        let passed = millis(now.since(self.seen).min(SECOND));
-        self.seen = now;
-        if waiting > free && room > 0 {
-            let free = u128::from(free) * u128::from(LEVEL) / u128::from(room);
-            let free = u64::try_from(free).unwrap_or(LEVEL);
-            self.over = (self.over + passed).min(millis(SLACK_OVER));
-            let slow = self.over.max(2_000);
-            self.free = (self.free * (slow - passed) + free * passed) / slow;
-        }
-    }
-
-    fn stretch(&self, room: u64) -> u64 {
-        let more = u128::from(room)
-            * u128::from(self.free.min(SLACK_MOST).saturating_sub(SLACK_LEAST))
-            / u128::from(LEVEL);
-        room + u64::try_from(more).unwrap_or(0)
-    }
-}
-
-impl Strangers {
-    fn turned_out(&mut self, weight: u64) {
-        self.count = (self.count + 1).min(STRANGERS_LATELY);
-        self.mean = (self.mean * (self.count - 1) + weight) / self.count;
-    }
-
-    /// The mean of those that were met lately, if it rests on some.
-    fn weight(&self) -> Option<u64> {
-        (self.count >= STRANGERS_TELLING).then_some(self.mean)
-    }
-}
-
-impl Census {
-    /// The larger of both sums.
-    fn most(&self) -> u64 {
-        self.present.max(self.previous)
-    }
-}
-
-impl LeaseBudget {
-    /// What `rate`, which is told at the usual level of demand, is at the level of the second.
-    pub(crate) fn at_level(&self, rate: RequestRate) -> RequestRate {
-        let level = if self.level == 0 { LEVEL } else { self.level };
-        let load = u128::from(rate.millirequests_per_second()) * u128::from(level);
-        let load = u64::try_from(load / u128::from(LEVEL)).unwrap_or(u64::MAX);
-        RequestRate::from_millirequests_per_second(load)
-    }
-
-    /// What `rate` would be at the usual level of demand, in thousandths of a request per second.
-    fn at_usual_level(&self, rate: RequestRate) -> u64 {
-        let level = if self.level == 0 { LEVEL } else { self.level };
-        let brought = u128::from(rate.millirequests_per_second()) * u128::from(LEVEL);
-        u64::try_from(brought / u128::from(level)).unwrap_or(u64::MAX)
-    }
-}
-
-impl Scale {
-    fn of(self, load: u64) -> u64 {
-        u64::try_from(u128::from(load) * self.weighed / self.brought).unwrap_or(u64::MAX)
-    }
-}
-
-impl Span {
-    /// Milliseconds of it in the second that begins at `second`.
-    fn within(&self, second: Timestamp) -> u64 {
-        let (since, until) = (self.since.max(second), self.until.min(second.after(SECOND)));
-        millis(until.since(since))
-    }
-}
-
-impl Client {
-    /// Takes in what was brought in so many milliseconds under a lease. What is older than
-    /// [`LEARNED_FROM`] fades.
-    fn measured(&mut self, brought: u64, covered: u64) {
-        let kept = millis(LEARNED_FROM).saturating_sub(covered).min(self.covered);
-        self.brought = self.brought * kept / self.covered.max(1) + brought;
-        self.covered = kept + covered;
-    }
-
-    /// Thousandths of a request per second under a lease, if it was seen for long enough.
-    fn weight(&self) -> Option<u64> {
-        let known = self.covered >= millis(KNOWN_AFTER);
-        known.then(|| self.brought * 1_000 / self.covered)
-    }
-
-    /// It was seen for two seconds and more and brought nothing from its own prefix.
-    fn is_silent(&self) -> bool {
-        self.covered >= 2 * millis(KNOWN_AFTER) && self.weight() == Some(0)
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

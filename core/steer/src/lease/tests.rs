@@ -152,6 +152,38 @@ fn an_answer_that_is_kept_too_long_is_counted_until_the_meters_tell() {
 }
 
 #[test]
+fn who_keeps_an_answer_for_the_first_time_is_found_by_the_meters() {
+    let mut ledger = crowd(10);
+    lease(&mut ledger, 1, 100, 0);
+    learn(&mut ledger, 1, &[(1, 10)]);
+    learn(&mut ledger, 20, &[]);
+    assert_eq!(ledger.count(), 0, "it is not so heavy that it would have asked at once");
+    learn(&mut ledger, 21, &[(1, 10)]);
+    assert_eq!((ledger.count(), ledger.leased()), (1, rate(10)));
+    learn(&mut ledger, 22, &[(1, 10)]);
+    lease(&mut ledger, 1, 100, 30);
+    assert_eq!(ledger.keeps(client(1)), Duration::from_secs(30));
+    assert!(lease(&mut ledger, 1, 5, 40).is_none());
+    learn(&mut ledger, 51, &[(1, 10)]);
+    assert_eq!(ledger.count(), 0, "who was refused keeps nothing");
+}
+
+#[test]
+fn who_waited_and_is_leased_waits_no_more() {
+    let mut ledger = crowd(100);
+    for number in 0..30 {
+        lease(&mut ledger, number, 1_000, 1);
+    }
+    let brought: Vec<_> = (0..30).map(|n| (n, 2)).collect();
+    learn(&mut ledger, 2, &brought);
+    let waiting = |ledger: &Ledger| ledger.waiting.most() / 1_000;
+    let kept = (0..30).filter(|n| lease(&mut ledger, *n, 40, 21).is_some()).count();
+    assert_eq!((kept, waiting(&ledger)), (20, 20));
+    (0..30).for_each(|n| drop(lease(&mut ledger, n, 1_000, 25)));
+    assert_eq!(waiting(&ledger), 0);
+}
+
+#[test]
 fn strangers_and_heavy_clients_give_way_to_light_ones_that_are_known() {
     let mut ledger = crowd(100);
     for number in 0..100 {
@@ -163,7 +195,8 @@ fn strangers_and_heavy_clients_give_way_to_light_ones_that_are_known() {
     let light = (1..50).filter(|n| lease(&mut ledger, *n, 200, 12).is_some()).count();
     assert!((15..=20).contains(&light), "{light} of 10 req/s fit into 200");
     assert!(lease(&mut ledger, 0, 500, 13).is_none(), "heavy");
-    assert!(lease(&mut ledger, 60, 800, 40).is_none(), "a stranger");
+    assert!(lease(&mut ledger, 60, 250, 40).is_none(), "a stranger");
+    assert!(lease(&mut ledger, 60, 800, 40).is_some(), "there is room for all who wait");
 }
 
 #[test]
@@ -231,7 +264,8 @@ fn a_resolver_away_from_its_users_gets_their_load() {
 }
 
 proptest! {
-    /// The ledger's sums are those of its leases, and no lease is given beyond the budget.
+    /// The ledger's sums are those of its leases, and no lease is given beyond the budget and an
+    /// eighth.
     #[test]
     fn sums_hold_under_any_conversation(
         steps in prop::collection::vec((0u8..20, 0u64..5, 1u64..200, 0u64..60), 1..200)
@@ -242,7 +276,7 @@ proptest! {
             now += wait;
             if lease(&mut ledger, number, budget, now).is_some() {
                 let standing = RequestRate::from_millirequests_per_second(ledger.standing);
-                prop_assert!(standing <= rate(budget));
+                prop_assert!(standing.millirequests_per_second() <= budget * 1_125);
             }
             learn(&mut ledger, now.saturating_sub(1), &[(number, load)]);
             let sum: u64 = ledger.leases.values().map(|lease| lease.weight).sum();
