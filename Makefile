@@ -15,7 +15,7 @@ SCOPE = $(if $(ARGS),$(ARGS),--workspace)
 CI_REPORT = target/ci-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit ci bench-dns bench-edge bench-market conformance-edge slow-clients fuzz setup setup-lint
+.PHONY: help demo sim test lint audit ci bench-dns bench-edge bench-market conformance-edge slow-clients fuzz setup setup-lint
 
 help: ## list the commands
 	@echo 'usage: make COMMAND [ARGS="..."]'
@@ -23,6 +23,9 @@ help: ## list the commands
 
 demo: setup ## run the whole way of a slot on this machine, over real sockets (ARGS="--help")
 	$(CARGO) run --locked --package headroom --bin headroom -- demo $(ARGS)
+
+sim: setup ## compare controllers in a simulated world (ARGS="--help")
+	$(CARGO) run --locked --package headroom --bin headroom -- sim control $(ARGS)
 
 test: setup ## run every test; needs no network and no servers
 	$(CARGO) test --locked $(SCOPE)

@@ -3,6 +3,7 @@
 //! ```text
 //!  arguments ──clap──► Command ──► roles (all, exchange, edge, dns, demo): run until a signal
 //!                              ├─► files (check-config, plan show --file, dnssec, auction, forecast)
+//!                              ├─► a simulated world (sim)
 //!                              └─► the API of a running exchange: everything else
 //! ```
 //!
@@ -27,6 +28,7 @@ mod region;
 mod role;
 mod series;
 mod show;
+mod sim;
 mod site;
 mod table;
 
@@ -136,6 +138,9 @@ pub enum Command {
     /// The forecast against a recorded load
     #[command(subcommand)]
     Forecast(forecast::Command),
+    /// A simulated world, in which the product's own control runs
+    #[command(subcommand)]
+    Sim(sim::Command),
     /// What a running exchange answers.
     #[command(flatten)]
     Ask(Ask),
@@ -233,6 +238,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::CheckConfig(args) => return check_config::run(&args, global.json, out),
         Command::Auction(command) => return auction::run(&command, global.json, out),
         Command::Forecast(command) => forecast::run(&command, global.json, out)?,
+        Command::Sim(command) => return sim::run(&command, global.json, out),
         Command::Dnssec(command) => dnssec::run(&command, global.json, out)?,
         Command::Ask(question) => {
             let client = Client::new(&global.api, token(&global)?)?;

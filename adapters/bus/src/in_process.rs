@@ -147,6 +147,7 @@ mod tests {
                 mapping_requests: 3,
                 mapped_to_edges: 1,
                 leased: Text(RequestRate::from_requests_per_second(5)),
+                strangers: Text(RequestRate::ZERO),
             }],
             assignments: Vec::new(),
         }

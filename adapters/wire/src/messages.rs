@@ -35,8 +35,23 @@ pub struct LeaseBudgetMessage {
     pub by_name_server: Vec<(Text<NameServerId>, Text<RequestRate>)>,
     /// The second that `brought` was measured in.
     pub measured_second: Time,
+    /// How demand was then, in millionths of its usual level.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub level: u64,
     /// What each client prefix brought.
     pub brought: Vec<(Text<IpNet>, Text<RequestRate>)>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn none() -> Text<RequestRate> {
+    Text(RequestRate::ZERO)
+}
+
+fn is_none(rate: &Text<RequestRate>) -> bool {
+    rate.0 == RequestRate::ZERO
 }
 
 /// One edge's share of one contract.
@@ -153,6 +168,9 @@ pub struct MappingMeter {
     pub mapped_to_edges: u64,
     /// The load leased out at the end of the second.
     pub leased: Text<RequestRate>,
+    /// The part of it that is a guess.
+    #[serde(default = "none", skip_serializing_if = "is_none")]
+    pub strangers: Text<RequestRate>,
 }
 
 impl From<&Budgets> for BudgetsMessage {
@@ -166,6 +184,7 @@ impl From<&Budgets> for BudgetsMessage {
                 .map(|(id, load)| (Text(id.clone()), Text(*load)))
                 .collect(),
             measured_second: Time(budget.measured_second),
+            level: budget.level,
             brought: budget
                 .brought
                 .iter()
@@ -211,8 +230,8 @@ fn lease_budget(message: LeaseBudgetMessage) -> (headroom_steer::SiteRegion, Lea
     let by_name_server =
         message.by_name_server.into_iter().map(|(id, load)| (id.0, load.0)).collect();
     let brought = message.brought.into_iter().map(|(client, load)| (client.0, load.0)).collect();
-    let budget =
-        LeaseBudget { by_name_server, measured_second: message.measured_second.0, brought };
+    let (measured_second, level) = (message.measured_second.0, message.level);
+    let budget = LeaseBudget { by_name_server, measured_second, level, brought };
     ((message.site.0, message.region.0), budget)
 }
 
@@ -229,6 +248,9 @@ impl From<&MeterReport> for EdgeReport {
                     contract: meter.contract.0,
                     offered: meter.offered,
                     served: meter.served,
+                    available: RequestRate::from_millirequests_per_second(
+                        meter.available_millirequests,
+                    ),
                 })
                 .collect(),
             clients: report

@@ -42,6 +42,7 @@ pub enum Refusal {
 #[derive(Debug, Clone)]
 pub struct Gate {
     contract: ContractId,
+    from: Timestamp,
     entitled: (RequestRate, BitRate),
     requests: Allowance,
     egress: Allowance,
@@ -75,11 +76,30 @@ impl Gate {
         let entitled = (entitlement.requests, entitlement.egress);
         Self {
             contract: entitlement.contract,
+            from: entitlement.from,
             entitled,
             requests: allowance(request_tokens(safe), REQUEST, REQUEST),
             egress: allowance(egress_tokens(entitled, safe), EGRESS_MIN, PIECE),
             buckets: Arc::default(),
         }
+    }
+
+    /// The gate of an edge that begins within a purchase: it admits nothing before it is given a
+    /// share, or was alone for [`limits::ALONE_AFTER`]. What it had before it stopped may be in use
+    /// elsewhere ([`crate::Controller::fence`]).
+    #[must_use]
+    pub fn waiting(
+        entitlement: &Entitlement,
+        edges: usize,
+        burst: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let alone = now.after(limits::ALONE_AFTER);
+        let mut gate = Self::new(entitlement, edges, burst, now);
+        for allowance in [&mut gate.requests, &mut gate.egress] {
+            allowance.from = allowance.from.max(alone);
+        }
+        gate
     }
 
     /// The same gate with a new share of the contract's requests, and as much of its egress, from
@@ -88,11 +108,14 @@ impl Gate {
     pub fn renewed(&self, share: RequestRate, expires: Timestamp, now: Timestamp) -> Self {
         self.buckets.requests.settle(&self.requests, now);
         self.buckets.egress.settle(&self.egress, now);
-        Self {
+        let mut renewed = Self {
             requests: self.requests.renewed(now, request_tokens(share), expires),
             egress: self.egress.renewed(now, egress_tokens(self.entitled, share), expires),
             ..self.clone()
-        }
+        };
+        // One that waited waits no more.
+        (renewed.requests.from, renewed.egress.from) = (self.from, self.from);
+        renewed
     }
 
     /// The contract it is for.
@@ -231,6 +254,19 @@ mod tests {
         let now = Timestamp::from_seconds(150);
         let gate = Gate::new(&entitlement, 2, Duration::from_millis(250), now);
         assert_eq!((gate.admit(now), gate.admit(now)), (Ok(()), Err(Refusal::Requests)));
+    }
+
+    #[test]
+    fn a_gate_that_waits_admits_nothing_before_it_is_given_a_share_or_was_alone_for_long() {
+        let (_, entitlement) = testing::entitlement("shop", "east", 1, 100, 900, 100);
+        let at = Timestamp::from_seconds;
+        let waiting = Gate::waiting(&entitlement, 2, Duration::from_millis(250), at(150));
+        assert_eq!(admitted(&waiting, 150_000, 269_000), 0);
+        assert_eq!(admitted(&waiting, 280_000, 290_000), 250 + 6);
+        let waiting = Gate::waiting(&entitlement, 2, Duration::from_millis(250), at(150));
+        let share = RequestRate::from_requests_per_second(10);
+        let given = waiting.renewed(share, at(160), at(155));
+        assert_eq!(admitted(&given, 155_000, 160_000), 50);
     }
 
     #[test]

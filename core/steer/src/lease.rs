@@ -5,6 +5,12 @@
 //! edge only if the ledger with the new lease fits the budget, so the sum is held whatever the
 //! clients' sizes are; coin flips cannot do that when one client in a hundred carries a third of
 //! the load. The choice is sticky: a client that holds a lease keeps its edge.
+//!
+//! Who does not ask again although its lease is over may keep the answer longer than it should. If
+//! it did before, is heavy enough to have asked at once, or is seen to bring load still, its lease is
+//! overdue, and counted until the meters say that it brings nothing, or it asks. The heaviest clients,
+//! and those not known yet, are left to the remainder while more light ones wait, whose weight is
+//! known, than there is room for: what one client brings cannot be divided.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,18 +20,32 @@ use std::{
 use headroom_units::{EdgeId, RequestRate, Timestamp};
 use ipnet::IpNet;
 
-use crate::{LeaseBudget, limits};
+use crate::{
+    LeaseBudget,
+    lease::{
+        client::{Client, Span},
+        tally::{Census, Scale, Slack, Strangers},
+    },
+    limits,
+};
+
+mod client;
+mod tally;
 
 /// A stranger is taken to be this many times as heavy as if demand just filled the budget: sales
 /// happen because demand is larger than that.
 const STRANGER_WEIGHT: u64 = 2;
-/// A weight is learned from this much time under a lease, the newest of it.
-const LEARNED_FROM: Duration = Duration::from_secs(6);
-/// With less time than this under a lease, a client is still a stranger.
-const KNOWN_AFTER: Duration = Duration::from_secs(1);
-const SECOND: Duration = Duration::from_secs(1);
-/// What was measured before this is not learned from: budgets come each second.
-const LEASES_REMEMBERED: Duration = Duration::from_secs(6);
+/// What was measured before this is not learned from.
+const LEASES_REMEMBERED: Duration = Duration::from_secs(30);
+/// What a lighter client brings in a second, in thousandths of a request, says nothing: whether it
+/// keeps an answer is not looked for.
+const TELLS: u64 = 500;
+/// A client of this weight asks again at once when its lease is over, if it keeps to its TTL.
+const ASKS_AT_ONCE: u64 = 20_000;
+/// A client that is heavier than one part in this many of the budget is heavy.
+const HEAVY_PARTS: u64 = 20;
+/// A client stays at its edge while that is busier than another by less than this ratio.
+const STAYS: (u128, u128) = (20, 21);
 
 /// Leases, learned weights and the clients of one site in one region. All loads are in thousandths
 /// of a request per second.
@@ -45,6 +65,19 @@ pub struct Ledger {
     overhang: u64,
     clients: BTreeMap<IpNet, Client>,
     census: Census,
+    strangers: Strangers,
+    slack: Slack,
+    /// The load of those that were refused, are known, and are not heavy.
+    waiting: Census,
+}
+
+/// What a name server has leased out of one site in one region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leased {
+    /// The load, at the usual level of demand, with what no lease accounts for.
+    pub load: RequestRate,
+    /// The part of it that is a guess: of clients that were not measured yet.
+    pub strangers: RequestRate,
 }
 
 #[derive(Debug, Clone)]
@@ -53,35 +86,23 @@ struct Lease {
     weight: u64,
     since: Timestamp,
     until: Timestamp,
+    /// When its client last got an answer.
+    given: Timestamp,
     /// When its client asked again and was sent to the remainder: it only runs out since.
     refused: Option<Timestamp>,
+    overdue: Overdue,
 }
 
-/// From when until when a client was sent to an edge.
-#[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    since: Timestamp,
-    until: Timestamp,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Client {
-    edge: Option<EdgeId>,
-    /// Its leases before the present one, the last first.
-    earlier: [Span; 3],
-    /// Thousandths of requests brought,
-    brought: u64,
-    /// in this many milliseconds under leases.
-    covered: u64,
-    census: u64,
-}
-
-/// Counts the clients that asked in the present period and in the one before.
-#[derive(Debug, Clone, Default)]
-struct Census {
-    period: u64,
-    present: u64,
-    previous: u64,
+/// Whether a lease goes on although its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Overdue {
+    /// Its time is not over.
+    #[default]
+    No,
+    /// It is, and the meters have not told yet.
+    Perhaps,
+    /// It is, and its client still brings load.
+    Seen,
 }
 
 impl Ledger {
@@ -94,6 +115,8 @@ impl Ledger {
             self.census.previous = if followed { self.census.present } else { 0 };
             self.census.present = 0;
             self.census.period = number;
+            self.waiting.previous = if followed { self.waiting.present } else { 0 };
+            self.waiting.present = 0;
         }
         if !self.clients.contains_key(&client)
             && self.clients.len() >= limits::CLIENTS_PER_LEDGER_MAX
@@ -109,16 +132,18 @@ impl Ledger {
 
     /// Leases an edge to `client` for `ttl` if the ledger then fits `budget`. Who holds a lease keeps
     /// it if it fits beside those that stand; a newcomer has to fit beside all that have not run
-    /// out. So when there is too much, only as many are refused as it takes.
+    /// out. So when there is too much, only as many are refused as it takes. Of the edges, which all
+    /// may be used, the one is taken that has the least load for its share.
     pub fn lease(
         &mut self,
         client: IpNet,
         budget: RequestRate,
-        edges: &[&EdgeId],
+        (edges, share): (&[&EdgeId], impl Fn(&EdgeId) -> u64),
         ttl: Duration,
         now: Timestamp,
     ) -> Option<EdgeId> {
         self.expire(now);
+        self.came_back(client, now);
         let weight = self.weight(client, budget);
         let others = match self.leases.get(&client) {
             Some(lease) if lease.refused.is_some() => self.leased - lease.weight,
@@ -126,11 +151,16 @@ impl Ledger {
             None => self.leased,
         };
         let room = budget.millirequests_per_second().saturating_sub(self.overhang);
-        if others + weight > room {
+        let room = self.slack.add_to(room);
+        self.slack.observe((room, others), self.waiting.most(), now);
+        let left = room.saturating_sub(others + weight);
+        if others + weight > room || self.gives_way(client, weight, left, budget) {
             self.refuse(client, now);
+            self.note_waiting(client, budget);
             return None;
         }
-        let edge = self.edge_for(client, weight, edges)?;
+        let edge = self.edge_for(client, weight, edges, share)?;
+        self.waits_no_more(client);
         let since = match self.remove(client) {
             Some(lease) if lease.refused.is_none() => lease.since,
             Some(lease) => {
@@ -139,9 +169,43 @@ impl Ledger {
             }
             None => now,
         };
-        let until = now.after(ttl);
-        self.insert(client, Lease { edge: edge.clone(), weight, since, until, refused: None });
+        let (until, given, refused, overdue) = (now.after(ttl), now, None, Overdue::No);
+        let lease = Lease { edge: edge.clone(), weight, since, until, given, refused, overdue };
+        self.insert(client, lease);
         Some(edge)
+    }
+
+    /// Whether `client` is known to carry more than a twentieth of `budget`. Its answers should be
+    /// short: what it brings cannot be divided.
+    #[must_use]
+    pub fn is_heavy(&self, client: IpNet, budget: RequestRate) -> bool {
+        let weight = self.clients.get(&client).and_then(Client::weight).unwrap_or(0);
+        weight > budget.millirequests_per_second() / HEAVY_PARTS
+    }
+
+    /// How long `client` showed to keep an answer; zero if it keeps to the TTL.
+    #[must_use]
+    pub fn keeps(&self, client: IpNet) -> Duration {
+        self.clients.get(&client).map_or(Duration::ZERO, |known| known.keeps)
+    }
+
+    /// The load that `client` brings while it holds a lease, at the usual level of demand; none while
+    /// it is not known.
+    #[must_use]
+    pub fn known_weight(&self, client: IpNet) -> Option<RequestRate> {
+        let weight = self.clients.get(&client).and_then(Client::weight)?;
+        Some(RequestRate::from_millirequests_per_second(weight))
+    }
+
+    /// Forgets the leases of edges that are not among `usable`: who was sent there brings nothing.
+    pub fn keep_edges(&mut self, usable: &[&EdgeId], now: Timestamp) {
+        let lost = self.leases.iter().filter(|(_, lease)| !usable.contains(&&lease.edge));
+        let lost: Vec<IpNet> = lost.map(|(client, _)| *client).collect();
+        for client in lost {
+            if let Some(lease) = self.remove(client) {
+                self.remember(client, Span { until: lease.span().until.min(now), ..lease.span() });
+            }
+        }
     }
 
     /// Takes in what each client prefix brought to the edges in one second, and corrects the
@@ -157,15 +221,30 @@ impl Ledger {
             .brought
             .iter()
             .filter(|(client, _)| !self.held_in(client, second))
-            .map(|(_, rate)| rate.millirequests_per_second())
+            .map(|(_, rate)| budget.at_usual_level(*rate))
             .sum();
-        self.attribute(unattributed, second);
+        // Among several, what one has not leased out another may have.
+        let is_alone = budget.by_name_server.len() == 1;
+        self.attribute(if is_alone { unattributed } else { 0 }, second);
     }
 
-    /// The load leased out and not expired.
+    /// The load leased out and not expired, at the usual level of demand.
     #[must_use]
     pub fn leased(&self) -> RequestRate {
         RequestRate::from_millirequests_per_second(self.leased)
+    }
+
+    /// The same with what no lease accounts for; and the part of it whose clients are strangers yet.
+    #[must_use]
+    pub fn accounted(&self) -> Leased {
+        let is_known =
+            |client: &IpNet| self.clients.get(client).is_some_and(|known| known.weight().is_some());
+        let strangers = self.leases.iter().filter(|(client, _)| !is_known(client));
+        let strangers = strangers.map(|(_, lease)| lease.weight).sum();
+        Leased {
+            load: RequestRate::from_millirequests_per_second(self.leased + self.overhang),
+            strangers: RequestRate::from_millirequests_per_second(strangers),
+        }
     }
 
     /// The number of live leases.
@@ -182,18 +261,36 @@ impl Ledger {
         held.extend(self.leases.keys());
         held.sort_unstable();
         held.dedup();
+        let mut seen = Vec::new();
         for client in held {
-            let Some(known) = self.clients.get_mut(&client) else {
+            let brought =
+                budget.brought.get(&client).map_or(0, |rate| budget.at_usual_level(*rate));
+            self.heard_of(client, brought, second);
+            let Some(known) = self.clients.get(&client) else {
                 continue;
             };
             let live = self.leases.get(&client).map(Lease::span);
             let covered = known.earlier.iter().chain(&live).map(|span| span.within(second)).sum();
-            if covered == 0 {
-                continue;
+            if covered > 0 {
+                seen.push((client, brought, covered));
             }
-            let brought = budget.brought.get(&client).map_or(0, |r| r.millirequests_per_second());
-            known.measured(brought, covered);
+        }
+        let known =
+            |client| self.clients.get(client).filter(|known: &&Client| known.is_well_known());
+        let weighed = seen.iter().filter_map(|(client, brought, covered)| {
+            Some((known(client).and_then(Client::weight)?, *covered, *brought))
+        });
+        let scale = Scale::new(weighed, budget.level);
+        for (client, brought, covered) in seen {
+            let Some(known) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            let was_known = known.weight().is_some();
+            known.measured(scale.of(brought), covered);
             if let Some(weight) = known.weight() {
+                if !was_known {
+                    self.strangers.turned_out(weight);
+                }
                 self.reweigh(client, weight);
             }
         }
@@ -230,26 +327,41 @@ impl Ledger {
                 self.leases.get(&client).map_or(0, |lease| lease.weight)
             }
             _ => {
-                let clients = self.census.present.max(self.census.previous).max(1);
+                let clients = self.census.most().max(1);
                 let budget = budget.millirequests_per_second();
-                (budget.saturating_mul(STRANGER_WEIGHT) / clients).clamp(1, budget.max(1))
+                let guess = budget.saturating_mul(STRANGER_WEIGHT) / clients;
+                self.strangers.weight().unwrap_or(guess).clamp(1, budget.max(1))
             }
         }
     }
 
-    /// The edge of a live lease stays. A client that comes back gets the edge it had last, unless
-    /// that is busier than the least busy one by more than this client.
-    fn edge_for(&self, client: IpNet, weight: u64, edges: &[&EdgeId]) -> Option<EdgeId> {
+    /// The edge of a live lease stays, unless it is busier for its share than the least busy one by
+    /// more than this client and a twentieth. A client that comes back gets the edge it had last, if
+    /// that is no busier than by this client.
+    fn edge_for(
+        &self,
+        client: IpNet,
+        weight: u64,
+        edges: &[&EdgeId],
+        share: impl Fn(&EdgeId) -> u64,
+    ) -> Option<EdgeId> {
         let usable = |edge: &&EdgeId| edges.contains(edge);
-        if let Some(lease) = self.leases.get(&client)
-            && usable(&&lease.edge)
-        {
-            return Some(lease.edge.clone());
+        // An edge without a share is the last choice.
+        let busy = |edge: &EdgeId, more: u64| {
+            let load = self.by_edge.get(edge).copied().unwrap_or(0) + more;
+            match share(edge) {
+                0 => u128::MAX - u128::from(u64::MAX - load),
+                share => (u128::from(load) << 32) / u128::from(share),
+            }
+        };
+        let least = edges.iter().copied().min_by_key(|edge| (busy(edge, 0), *edge))?;
+        let held = self.leases.get(&client).map(|lease| &lease.edge).filter(usable);
+        if let Some(edge) = held {
+            let stays = busy(edge, 0) / STAYS.1 <= busy(least, weight) / STAYS.0;
+            return Some(if stays { edge } else { least }.clone());
         }
-        let load = |edge: &EdgeId| self.by_edge.get(edge).copied().unwrap_or(0);
-        let least = edges.iter().copied().min_by_key(|edge| (load(edge), *edge))?;
         let last = self.clients.get(&client).and_then(|known| known.edge.as_ref()).filter(usable);
-        let near = |last: &&EdgeId| load(last) <= load(least) + weight;
+        let near = |last: &&EdgeId| busy(last, 0) <= busy(least, weight);
         Some(last.filter(near).unwrap_or(least).clone())
     }
 
@@ -258,14 +370,118 @@ impl Ledger {
             if until > now {
                 break;
             }
-            if let Some(lease) = self.remove(client) {
-                self.remember(client, lease.span());
-                self.ended.push_back((until, client));
+            if self.may_be_kept(client) {
+                self.expiries.remove(&(until, client));
+                if let Some(lease) = self.leases.get_mut(&client) {
+                    lease.overdue = Overdue::Perhaps;
+                }
+                continue;
             }
+            self.end(client);
         }
         while self.ended.front().is_some_and(|(ended, _)| ended.after(LEASES_REMEMBERED) <= now) {
             self.ended.pop_front();
         }
+    }
+
+    /// Whether a client that does not ask again is likely to have kept its answer: it did before, or
+    /// it would have asked by now.
+    fn may_be_kept(&self, client: IpNet) -> bool {
+        let stands = self.leases.get(&client).is_some_and(|lease| lease.refused.is_none());
+        let known = self.clients.get(&client).and_then(Client::weight);
+        let is_prompt = known.is_some_and(|weight| weight >= ASKS_AT_ONCE);
+        stands && (is_prompt || self.keeps(client) > Duration::ZERO)
+    }
+
+    /// A lease is over.
+    fn end(&mut self, client: IpNet) {
+        if let Some(lease) = self.remove(client) {
+            let until = lease.refused.unwrap_or(lease.until);
+            self.remember(client, Span { until, ..lease.span() });
+            self.ended.push_back((lease.until, client));
+            let kept = lease.refused.is_none().then_some(lease.given);
+            self.clients.entry(client).and_modify(|known| known.kept = kept);
+        }
+    }
+
+    /// The meters told that `client` brought much in a second after its lease was over: it keeps its
+    /// answer, and the lease goes on.
+    fn revive(&mut self, client: IpNet, brought: u64, second: Timestamp) {
+        let Some(known) = self.clients.get(&client) else { return };
+        let (Some(given), Some(edge), Some(weight)) = (known.kept, &known.edge, known.weight())
+        else {
+            return;
+        };
+        let until = known.earlier[0].until;
+        if second >= until && weight >= TELLS && brought * 2 >= weight {
+            let (edge, overdue) = (edge.clone(), Overdue::Seen);
+            let lease = Lease { edge, weight, since: second, until, given, refused: None, overdue };
+            self.insert(client, lease);
+        }
+    }
+
+    /// The meters told what `client` brought in `second`: an overdue lease that brings next to
+    /// nothing is over.
+    fn heard_of(&mut self, client: IpNet, brought: u64, second: Timestamp) {
+        let Some(lease) = self.leases.get_mut(&client) else {
+            return self.revive(client, brought, second);
+        };
+        if lease.overdue == Overdue::No || second < lease.until {
+            return;
+        }
+        let is_old = second.since(lease.given) > limits::ANSWER_KEPT_MAX;
+        if brought * 10 < lease.weight || is_old {
+            self.end(client);
+        } else {
+            lease.overdue = Overdue::Seen;
+        }
+    }
+
+    /// Learns how long a client keeps an answer, when it asks for the next.
+    fn came_back(&mut self, client: IpNet, now: Timestamp) {
+        let Some(lease) = self.leases.get(&client) else { return };
+        let keeps = match lease.overdue {
+            Overdue::No => Duration::ZERO,
+            // It had nothing to ask for.
+            Overdue::Perhaps => return self.end(client),
+            Overdue::Seen => now.since(lease.given),
+        };
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.keeps = keeps;
+        }
+    }
+
+    /// Who brings much at once, and who may, gives way while there is enough of what is known and
+    /// light: a mistake about it would take a TTL to mend.
+    fn gives_way(&self, client: IpNet, weight: u64, left: u64, budget: RequestRate) -> bool {
+        let heavy = budget.millirequests_per_second() / HEAVY_PARTS;
+        let is_known = self.clients.get(&client).is_some_and(|known| known.weight().is_some());
+        let waiting = self.waiting.most();
+        (!is_known || weight > heavy) && waiting > weight.max(heavy) && waiting > left
+    }
+
+    fn note_waiting(&mut self, client: IpNet, budget: RequestRate) {
+        let period = self.census.period;
+        let weight = self.clients.get(&client).and_then(Client::weight);
+        let light = budget.millirequests_per_second() / HEAVY_PARTS;
+        let Some(weight) = weight.filter(|weight| *weight <= light) else { return };
+        if let Some(known) = self.clients.get_mut(&client).filter(|known| known.waited.0 != period)
+        {
+            known.waited = (period, weight);
+            self.waiting.present += weight;
+        }
+    }
+
+    fn waits_no_more(&mut self, client: IpNet) {
+        let period = self.census.period;
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        let (waited, weight) = std::mem::take(&mut known.waited);
+        let counted = match period - waited {
+            0 => &mut self.waiting.present,
+            1 => &mut self.waiting.previous,
+            _ => return,
+        };
+        *counted = counted.saturating_sub(weight);
     }
 
     /// Notes a lease that is over.
@@ -277,7 +493,17 @@ impl Ledger {
     }
 
     fn refuse(&mut self, client: IpNet, now: Timestamp) {
-        if let Some(lease) = self.leases.get_mut(&client).filter(|lease| lease.refused.is_none()) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.kept = None;
+        }
+        let Some(lease) = self.leases.get_mut(&client) else { return };
+        if lease.overdue != Overdue::No {
+            // Its time was over before.
+            if let Some(lease) = self.remove(client) {
+                self.remember(client, Span { until: now, ..lease.span() });
+                self.ended.push_back((now, client));
+            }
+        } else if lease.refused.is_none() {
             lease.refused = Some(now);
             self.standing -= lease.weight;
         }
@@ -287,9 +513,12 @@ impl Ledger {
         self.leased += lease.weight;
         self.standing += if lease.refused.is_some() { 0 } else { lease.weight };
         *self.by_edge.entry(lease.edge.clone()).or_default() += lease.weight;
-        self.expiries.insert((lease.until, client));
+        if lease.overdue == Overdue::No {
+            self.expiries.insert((lease.until, client));
+        }
         if let Some(known) = self.clients.get_mut(&client) {
             known.edge = Some(lease.edge.clone());
+            known.kept = None;
         }
         self.leases.insert(client, lease);
     }
@@ -314,244 +543,10 @@ impl Ledger {
 
 impl Lease {
     fn span(&self) -> Span {
-        Span { since: self.since, until: self.refused.unwrap_or(self.until) }
+        let end = if self.overdue == Overdue::Seen { Timestamp::MAX } else { self.until };
+        Span { since: self.since, until: self.refused.unwrap_or(end) }
     }
-}
-
-impl Span {
-    /// Milliseconds of it in the second that begins at `second`.
-    fn within(&self, second: Timestamp) -> u64 {
-        let (since, until) = (self.since.max(second), self.until.min(second.after(SECOND)));
-        millis(until.since(since))
-    }
-}
-
-impl Client {
-    /// Takes in what was brought in so many milliseconds under a lease. What is older than
-    /// [`LEARNED_FROM`] fades.
-    fn measured(&mut self, brought: u64, covered: u64) {
-        let kept = millis(LEARNED_FROM).saturating_sub(covered).min(self.covered);
-        self.brought = self.brought * kept / self.covered.max(1) + brought;
-        self.covered = kept + covered;
-    }
-
-    /// Thousandths of a request per second under a lease, if it was seen for long enough.
-    fn weight(&self) -> Option<u64> {
-        let known = self.covered >= millis(KNOWN_AFTER);
-        known.then(|| self.brought * 1_000 / self.covered)
-    }
-
-    /// It was seen for two seconds and more and brought nothing from its own prefix.
-    fn is_silent(&self) -> bool {
-        self.covered >= 2 * millis(KNOWN_AFTER) && self.weight() == Some(0)
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(20);
-
-    fn client(number: u8) -> IpNet {
-        format!("10.0.{number}.0/24").parse().unwrap()
-    }
-
-    fn rate(requests: u64) -> RequestRate {
-        RequestRate::from_requests_per_second(requests)
-    }
-
-    fn seconds(seconds: u64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
-    }
-
-    fn edges() -> [EdgeId; 2] {
-        ["east-1".parse().unwrap(), "east-2".parse().unwrap()]
-    }
-
-    fn lease(ledger: &mut Ledger, number: u8, budget: u64, now: u64) -> Option<EdgeId> {
-        let edges = edges();
-        ledger.note(client(number), seconds(now), TTL * 2);
-        ledger.lease(client(number), rate(budget), &edges.each_ref(), TTL, seconds(now))
-    }
-
-    fn learn(ledger: &mut Ledger, second: u64, brought: &[(u8, u64)]) {
-        let brought = brought.iter().map(|(number, load)| (client(*number), rate(*load))).collect();
-        let budget =
-            LeaseBudget { measured_second: seconds(second), brought, ..LeaseBudget::default() };
-        ledger.learn(&budget, seconds(second + 1));
-    }
-
-    fn crowd(clients: u8) -> Ledger {
-        let mut ledger = Ledger::default();
-        for number in 0..clients {
-            ledger.note(client(number), seconds(0), TTL * 2);
-        }
-        ledger
-    }
-
-    #[test]
-    fn strangers_fill_half_the_budget_each_until_they_are_known() {
-        let mut ledger = crowd(10);
-        let leased = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
-        assert_eq!(leased, 5);
-    }
-
-    #[test]
-    fn a_heavy_client_is_held_to_what_it_really_brings() {
-        let mut ledger = crowd(10);
-        for number in 0..10 {
-            lease(&mut ledger, number, 100, 1);
-        }
-        learn(&mut ledger, 2, &[(0, 60), (1, 5), (2, 5), (3, 5), (4, 5)]);
-        assert_eq!(ledger.leased(), rate(80));
-        assert!(lease(&mut ledger, 5, 100, 3).is_some(), "a stranger of 20 fits");
-        assert!(lease(&mut ledger, 6, 100, 3).is_none(), "another does not");
-        assert!(lease(&mut ledger, 0, 70, 3).is_none(), "a smaller budget drops the heavy one");
-    }
-
-    #[test]
-    fn the_choice_is_sticky_and_survives_expiry() {
-        let mut ledger = Ledger::default();
-        let first = lease(&mut ledger, 1, 100, 0).unwrap();
-        learn(&mut ledger, 1, &[(1, 10)]);
-        lease(&mut ledger, 2, 100, 1);
-        learn(&mut ledger, 2, &[(1, 10), (2, 10)]);
-        assert_eq!(lease(&mut ledger, 1, 100, 10).unwrap(), first);
-        assert_eq!(lease(&mut ledger, 1, 100, 100).unwrap(), first);
-    }
-
-    #[test]
-    fn who_comes_back_to_a_busy_edge_gets_another() {
-        let mut ledger = crowd(10);
-        let first = lease(&mut ledger, 1, 1_000, 0).unwrap();
-        learn(&mut ledger, 1, &[(1, 5)]);
-        for number in 2..6 {
-            lease(&mut ledger, number, 1_000, 15);
-        }
-        let on_first: Vec<_> = (2..6)
-            .filter(|number| ledger.leases[&client(*number)].edge == first)
-            .map(|number| (number, 100))
-            .collect();
-        learn(&mut ledger, 16, &on_first);
-        assert_ne!(lease(&mut ledger, 1, 1_000, 21).unwrap(), first);
-    }
-
-    #[test]
-    fn when_there_is_too_much_no_more_are_refused_than_it_takes() {
-        let mut ledger = crowd(10);
-        let strangers = (0..10).filter(|n| lease(&mut ledger, *n, 100, 1).is_some()).count();
-        assert_eq!(strangers, 5);
-        learn(&mut ledger, 2, &[(0, 30), (1, 30), (2, 30), (3, 30), (4, 30)]);
-        let kept: Vec<_> = (0..10).filter(|n| lease(&mut ledger, *n, 100, 11).is_some()).collect();
-        assert_eq!(
-            kept,
-            [2, 3, 4],
-            "150 became 90, and no stranger of 20 fits beside what runs out"
-        );
-        assert_eq!(ledger.leased(), rate(150), "what was refused has not run out");
-        learn(&mut ledger, 21, &[(2, 30), (3, 30), (4, 30)]);
-        assert_eq!(ledger.leased(), rate(90));
-    }
-
-    #[test]
-    fn a_light_client_is_learned_from_leases_that_hold_no_whole_second() {
-        let mut ledger = crowd(10);
-        let edges = edges();
-        for visit in 0..3 {
-            let now = Timestamp::from_millis(10_500 + visit * 4_000);
-            let ttl = Duration::from_secs(1);
-            let leased = ledger.lease(client(1), rate(100), &edges.each_ref(), ttl, now);
-            assert!(leased.is_some());
-            assert_eq!(ledger.leased(), rate(if visit == 0 { 20 } else { 2 }), "visit {visit}");
-            for second in now.seconds()..now.seconds() + 4 {
-                let brought = if second < now.seconds() + 2 { 1 } else { 0 };
-                learn(&mut ledger, second, &[(1, brought)]);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_told_twice_is_learned_once() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 1, &[(1, 10)]);
-        for _ in 0..5 {
-            learn(&mut ledger, 1, &[(1, 90)]);
-        }
-        assert_eq!(ledger.leased(), rate(10));
-    }
-
-    #[test]
-    fn leases_end_with_their_ttl() {
-        let mut ledger = Ledger::default();
-        lease(&mut ledger, 1, 100, 0);
-        assert_eq!(ledger.count(), 1);
-        learn(&mut ledger, 20, &[]);
-        assert_eq!((ledger.count(), ledger.leased()), (0, RequestRate::ZERO));
-    }
-
-    #[test]
-    fn load_beyond_the_leases_leaves_less_room() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 1, &[(1, 10), (9, 85)]);
-        assert!(lease(&mut ledger, 2, 100, 2).is_none());
-        learn(&mut ledger, 3, &[(1, 10)]);
-        assert!(lease(&mut ledger, 2, 100, 4).is_some());
-    }
-
-    #[test]
-    fn what_was_brought_under_a_lease_that_ended_since_is_no_overhang() {
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 20, &[(1, 90)]);
-        assert_eq!(ledger.overhang, 90_000, "the lease ended at 20");
-        let mut ledger = crowd(10);
-        lease(&mut ledger, 1, 100, 0);
-        learn(&mut ledger, 19, &[(1, 90)]);
-        learn(&mut ledger, 19, &[(1, 90)]);
-        assert_eq!((ledger.count(), ledger.overhang), (0, 0), "it covered the second 19");
-    }
-
-    #[test]
-    fn a_resolver_away_from_its_users_gets_their_load() {
-        let mut ledger = Ledger::default();
-        lease(&mut ledger, 1, 100, 0);
-        for second in 1..4 {
-            learn(&mut ledger, second, &[(200, 40)]);
-        }
-        assert_eq!(ledger.leased(), rate(40));
-    }
-
-    proptest! {
-        /// The ledger's sums are those of its leases, and no lease is given beyond the budget.
-        #[test]
-        fn sums_hold_under_any_conversation(
-            steps in prop::collection::vec((0u8..20, 0u64..5, 1u64..200, 0u64..60), 1..200)
-        ) {
-            let mut ledger = Ledger::default();
-            let mut now = 0;
-            for (number, wait, budget, load) in steps {
-                now += wait;
-                if lease(&mut ledger, number, budget, now).is_some() {
-                    let standing = RequestRate::from_millirequests_per_second(ledger.standing);
-                    prop_assert!(standing <= rate(budget));
-                }
-                learn(&mut ledger, now.saturating_sub(1), &[(number, load)]);
-                let sum: u64 = ledger.leases.values().map(|lease| lease.weight).sum();
-                prop_assert_eq!(ledger.leased, sum);
-                let standing = ledger.leases.values().filter(|lease| lease.refused.is_none());
-                prop_assert_eq!(ledger.standing, standing.map(|lease| lease.weight).sum::<u64>());
-                prop_assert_eq!(ledger.by_edge.values().sum::<u64>(), sum);
-                prop_assert_eq!(ledger.expiries.len(), ledger.leases.len());
-            }
-        }
-    }
-}
+mod tests;

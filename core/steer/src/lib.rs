@@ -21,6 +21,7 @@ mod check;
 mod control;
 mod gate;
 mod lease;
+mod level;
 pub mod limits;
 mod plan;
 mod planner;
@@ -40,7 +41,7 @@ pub use budget::{Budgets, LeaseBudget};
 pub use check::{Note, Severity, check};
 pub use control::{ContractMeter, ControlConfig, Controller, EdgeReport};
 pub use gate::{Egress, Gate, Refusal};
-pub use lease::Ledger;
+pub use lease::{Leased, Ledger};
 pub use plan::{
     Edge, Entitlement, NameServer, OverShare, Owner, Plan, Region, Remainder, Site, SiteRegion,
 };

@@ -55,6 +55,8 @@ pub const REPORT_AHEAD_MAX: Duration = Duration::from_secs(2);
 pub const TTL_MIN: Duration = Duration::from_secs(1);
 /// The longest time a steered answer may be cached: beyond it, overshoot grows steeply.
 pub const TTL_MAX: Duration = Duration::from_secs(300);
+/// A client that keeps an answer longer than this is taken to have lost it.
+pub const ANSWER_KEPT_MAX: Duration = Duration::from_secs(900);
 /// An answer is repeated to the same client for at most one part in this many of its TTL.
 pub const HOLD_PARTS: u32 = 20;
 /// And for no longer than budgets stay the same.
@@ -63,6 +65,8 @@ pub const HOLD_MAX: Duration = Duration::from_secs(1);
 pub const ENTITLEMENT_KEPT: Duration = Duration::from_secs(5);
 /// How long before its first slot an edge is given its share of a contract.
 pub const SHARE_AHEAD: Duration = Duration::from_secs(30);
+/// An edge that began within a purchase and hears of no share for so long takes its safe one.
+pub const ALONE_AFTER: Duration = Duration::from_secs(120);
 /// IPv4 clients are told apart by this many leading bits.
 pub const CLIENT_PREFIX_V4: u8 = 24;
 /// IPv6 clients are told apart by this many leading bits.
@@ -81,6 +85,7 @@ pub const EGRESS_WAIT_MAX: Duration = Duration::from_millis(100);
 pub const EGRESS_WAIT_MIN: Duration = Duration::from_millis(1);
 
 const _: () = assert!(TTL_MIN.as_secs() >= 1 && TTL_MIN.as_secs() < TTL_MAX.as_secs());
+const _: () = assert!(TTL_MAX.as_secs() < ANSWER_KEPT_MAX.as_secs());
 const _: () = assert!(HOLD_PARTS > 1 && HOLD_MAX.as_secs() <= TTL_MIN.as_secs());
 const _: () = assert!(CHECKS_UNTIL_DOWN >= 2 && CHECKS_UNTIL_UP >= 1);
 const _: () = assert!(SERVERS_PER_SITE_MAX * 128 <= ASSIGNMENT_TEXT_LEN_MAX);

@@ -37,7 +37,8 @@ fn may_know(from: &str, to: &str) -> bool {
         ("adapters", "adapters") => ADAPTERS_KNOW.contains(&(from, to)),
         // Composition knows all that it composes, and nobody knows composition.
         ("headroom" | "sim" | "bench", "core" | "adapters" | "services") => true,
-        ("sim" | "bench", "headroom") => true,
+        // The program shows simulated worlds; a world does not need the program.
+        ("headroom" | "bench", "sim") | ("bench", "headroom") => true,
         _ => false,
     }
 }
@@ -114,6 +115,9 @@ fn the_layers_are_as_designed() {
         ("services/dns", "services/edge", false),
         ("services/edge", "headroom", false),
         ("headroom", "services/edge", true),
+        ("headroom", "sim", true),
+        ("sim", "core/steer", true),
+        ("sim", "headroom", false),
     ] {
         assert_eq!(may_know(from, to), expected, "{from} knows {to}");
     }

@@ -148,9 +148,9 @@ impl Responder {
         }
     }
 
-    /// What was steered since the last report.
-    pub fn report(&mut self) -> BTreeMap<SiteRegion, SteeringReport> {
-        self.steering.as_mut().map(Steering::report).unwrap_or_default()
+    /// What was steered since the last report, and what is leased out.
+    pub fn report(&mut self, now: Timestamp) -> BTreeMap<SiteRegion, SteeringReport> {
+        self.steering.as_mut().map(|steering| steering.report(now)).unwrap_or_default()
     }
 
     /// Answers one query; `None` for what must not be answered.

@@ -193,9 +193,10 @@ pub(crate) async fn report(
         }
         // A late timer tells of the second that ended last, and goes on from there.
         end = end.max(headroom_clock::now().seconds());
-        let places = shared.responder().report().into_iter().map(meter).collect();
+        let now = headroom_clock::now();
+        let places = shared.responder().report(now).into_iter().map(meter).collect();
         let second = Time(Timestamp::from_seconds(end - 1));
-        let assignments = shared.assigned.report(headroom_clock::now());
+        let assignments = shared.assigned.report(now);
         let name_server = Text(id.clone());
         let report = NameServerReport { name_server, second, places, assignments };
         if let Err(error) = bus.publish(&NAME_SERVER_REPORTS, &report) {
@@ -211,6 +212,7 @@ fn meter(((site, region), report): (SiteRegion, SteeringReport)) -> MappingMeter
         region: Text(region),
         mapping_requests: report.mapping_requests,
         mapped_to_edges: report.mapped_to_edges,
-        leased: Text(report.leased),
+        leased: Text(report.leased.load),
+        strangers: Text(report.leased.strangers),
     }
 }

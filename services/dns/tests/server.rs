@@ -289,6 +289,7 @@ async fn budgets_come_and_reports_go_every_second() {
         region: Text("east".parse().unwrap()),
         by_name_server: vec![(Text("ns1".parse().unwrap()), Text(RequestRate::ZERO))],
         measured_second: Time(now),
+        level: 0,
         brought: Vec::new(),
     };
     let budgets = BudgetsMessage {

@@ -374,8 +374,11 @@ fn what_was_steered_is_reported() {
     ask(&mut responder, "10.0.1.7 www.shop.example A", 100);
     ask(&mut responder, "10.0.1.7 www.shop.example SOA", 100);
     ask(&mut responder, "10.0.1.7 www.shop.example ANY", 100);
-    let report = responder.report();
+    let report = responder.report(Timestamp::from_seconds(100));
     let counted = report[&("shop".parse().unwrap(), "east".parse().unwrap())];
     assert_eq!((counted.mapping_requests, counted.mapped_to_edges), (2, 1));
-    assert!(responder.report().is_empty());
+    let next = responder.report(Timestamp::from_seconds(101));
+    assert!(next.values().all(|place| place.mapping_requests == 0), "told once: {next:?}");
+    let leased = next.values().map(|place| place.leased.load).collect::<Vec<_>>();
+    assert_eq!(leased, [counted.leased.load], "what is leased out is told each second");
 }

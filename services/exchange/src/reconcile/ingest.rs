@@ -6,10 +6,10 @@ use headroom_bus::{
     BusError,
     subjects::{METER_ACKS, METERS, NAME_SERVER_REPORTS},
 };
-use headroom_steer::{EdgeReport, limits::REPORT_AHEAD_MAX};
+use headroom_steer::{EdgeReport, Leased, limits::REPORT_AHEAD_MAX};
 use headroom_store::Recorded;
 use headroom_units::ContractId;
-use headroom_wire::{MeterAck, MeterReport};
+use headroom_wire::{MeterAck, MeterReport, NameServerReport};
 
 use super::attempt;
 use crate::{ExchangeError, start::Shared};
@@ -100,6 +100,7 @@ pub(crate) async fn name_servers(shared: Arc<Shared>) {
         match report {
             Ok(report) => {
                 shared.live.name_server(&report);
+                hear_of_leases(&shared, &report);
                 shared.servers.hear(&report, headroom_clock::now());
                 let kept = async { Ok(shared.store.record_mapping(&report).await?) };
                 attempt(&shared, "name server reports", kept).await;
@@ -108,4 +109,17 @@ pub(crate) async fn name_servers(shared: Arc<Shared>) {
             Err(error) => tracing::warn!(%error, "a name server's report was not taken in"),
         }
     }
+}
+
+/// What is leased out, against which the controller holds what came.
+fn hear_of_leases(shared: &Shared, report: &NameServerReport) {
+    let now = headroom_clock::now();
+    shared.with_controller(|controller| {
+        for meter in &report.places {
+            let place = (meter.site.0.clone(), meter.region.0.clone());
+            let from = (&report.name_server.0, &place);
+            let leased = Leased { load: meter.leased.0, strangers: meter.strangers.0 };
+            controller.observe_leased(from, report.second.0, leased, now);
+        }
+    });
 }

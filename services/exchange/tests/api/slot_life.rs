@@ -271,6 +271,7 @@ fn name_server_reports(house: &House, second: Timestamp) {
         mapping_requests: 30,
         mapped_to_edges: 20,
         leased: Text(RequestRate::from_requests_per_second(5)),
+        strangers: Text(RequestRate::ZERO),
     };
     let name_server = Text("ns1".parse().unwrap());
     let (places, assignments) = (vec![place], Vec::new());
