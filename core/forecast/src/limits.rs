@@ -130,6 +130,9 @@ pub(crate) const SPREAD_MIN: f64 = 1e-4;
 pub(crate) const SPREAD_FIRST: f64 = 0.3;
 /// Errors are forgotten over so many seasons.
 pub(crate) const ERROR_SEASONS: f64 = 28.0;
+/// New errors weigh more rather than that old ones weigh less; when a new one weighs so much, all
+/// are divided by it.
+pub(crate) const ERROR_UNIT_MAX: f64 = 1e6;
 /// Beyond the rarest so many errors a tail is extrapolated.
 pub(crate) const TAIL_ERRORS: f64 = 5.0;
 /// The least growth of a tail per factor e of rarity, in spreads.
