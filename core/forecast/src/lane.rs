@@ -205,10 +205,9 @@ impl Lane {
     /// Tests the prediction of `slot`, whose load has come, and learns from it if it is to be
     /// learnt from. Predictions of slots that are over are dropped.
     pub(crate) fn settle(&mut self, slot: u64, load: f64, learn: bool) {
-        while let Some(pending) = self.pending.front().filter(|pending| pending.target <= slot) {
-            let pending = *pending;
-            self.pending.pop_front();
-            if pending.target == slot {
+        while self.pending.front().is_some_and(|pending| pending.target <= slot) {
+            let over = self.pending.pop_front();
+            if let Some(pending) = over.filter(|pending| pending.target == slot) {
                 self.test(load, &pending, learn);
             }
         }

@@ -87,7 +87,7 @@ pub(crate) const NEAR: u64 = 24;
 /// What was learnt goes into predictions so many times a season.
 pub(crate) const REFRESHES: u64 = 8;
 /// Corrections go into predictions at a shortage, and after so many samples without.
-pub(crate) const CORRECTED_EVERY: u64 = 12;
+pub(crate) const CORRECTED_EVERY: u64 = 36;
 
 /// What a prediction is made from.
 pub(crate) const HINTS: usize = 5;
