@@ -10,8 +10,6 @@ const LOWEST: f64 = -8.0;
 const WIDTH: f64 = 0.125;
 /// Up to here bins are as wide.
 const EVEN: f64 = 4.0;
-/// All that is known is divided when a new error weighs so much.
-const UNIT_MAX: f64 = 1e6;
 
 /// Past errors in units of their spread.
 #[derive(Debug, Clone)]
@@ -72,7 +70,7 @@ impl Errors {
     /// Makes all that is known weigh `keep` of what it did.
     pub(crate) fn forget(&mut self, keep: f64) {
         self.unit /= keep;
-        if self.unit > UNIT_MAX {
+        if self.unit > limits::ERROR_UNIT_MAX {
             self.multiply(1.0 / self.unit);
             self.unit = 1.0;
         }

@@ -205,10 +205,9 @@ impl Lane {
     /// Tests the prediction of `slot`, whose load has come, and learns from it if it is to be
     /// learnt from. Predictions of slots that are over are dropped.
     pub(crate) fn settle(&mut self, slot: u64, load: f64, learn: bool) {
-        while let Some(pending) = self.pending.front().filter(|pending| pending.target <= slot) {
-            let pending = *pending;
-            self.pending.pop_front();
-            if pending.target == slot {
+        while self.pending.front().is_some_and(|pending| pending.target <= slot) {
+            let over = self.pending.pop_front();
+            if let Some(pending) = over.filter(|pending| pending.target == slot) {
                 self.test(load, &pending, learn);
             }
         }
@@ -244,10 +243,15 @@ impl Lane {
             if error > limits::REGRESSION_STEP { limits::REGRESSION_STEP / error } else { 1.0 };
         self.regression.learn(&hints.ratios, outcome, weight);
         let off = load - prediction.load;
-        let units = units(prediction.load, hints.mean);
-        self.spreads.learn(*target, units.map(|unit| off.abs() / unit));
+        let mut sizes = units(prediction.load, hints.mean);
+        let mut scaled = prediction.scales;
+        for (size, scaled) in sizes.iter_mut().zip(&mut scaled) {
+            *size = off.abs() / *size;
+            *scaled = off / *scaled;
+        }
+        self.spreads.learn(*target, sizes);
         let (rate, mean) = (1.0 / (limits::LOSS_SEASONS * self.season), hints.mean);
-        self.errors.add(prediction.scales.map(|scale| off / scale));
+        self.errors.add(scaled);
         for (known, compared) in self.losses.iter_mut().zip(compared) {
             let over = load - compared;
             let loss = if over > 0.0 { (1.0 - LOSS_RISK) * over } else { -LOSS_RISK * over };
@@ -314,8 +318,14 @@ pub(crate) fn quantile(
 }
 
 /// What errors of a prediction are relative to, in each family.
+#[inline]
 fn units(load: f64, mean: f64) -> [f64; FAMILIES] {
-    FAMILY_FLOORS.map(|floor| load + floor * mean.max(limits::FLOOR_MIN))
+    let mean = mean.max(limits::FLOOR_MIN);
+    let mut units = FAMILY_FLOORS;
+    for unit in &mut units {
+        *unit = load + *unit * mean;
+    }
+    units
 }
 
 #[cfg(test)]

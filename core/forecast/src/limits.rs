@@ -87,7 +87,7 @@ pub(crate) const NEAR: u64 = 24;
 /// What was learnt goes into predictions so many times a season.
 pub(crate) const REFRESHES: u64 = 8;
 /// Corrections go into predictions at a shortage, and after so many samples without.
-pub(crate) const CORRECTED_EVERY: u64 = 12;
+pub(crate) const CORRECTED_EVERY: u64 = 36;
 
 /// What a prediction is made from.
 pub(crate) const HINTS: usize = 5;
@@ -130,6 +130,9 @@ pub(crate) const SPREAD_MIN: f64 = 1e-4;
 pub(crate) const SPREAD_FIRST: f64 = 0.3;
 /// Errors are forgotten over so many seasons.
 pub(crate) const ERROR_SEASONS: f64 = 28.0;
+/// New errors weigh more rather than that old ones weigh less; when a new one weighs so much, all
+/// are divided by it.
+pub(crate) const ERROR_UNIT_MAX: f64 = 1e6;
 /// Beyond the rarest so many errors a tail is extrapolated.
 pub(crate) const TAIL_ERRORS: f64 = 5.0;
 /// The least growth of a tail per factor e of rarity, in spreads.

@@ -4,7 +4,7 @@
 //! region has not been yet, the shape of the whole network stands in, at the region's own scale.
 //! It does not know how today runs; that is the level's part.
 
-use crate::{limits, series::around};
+use crate::{limits, series::mean_around};
 
 /// How many neighbours on each side take part in smoothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,11 @@ impl Profile {
 
     /// The usual load at `slot`, smoothed; `None` if nothing is known of its position.
     pub(crate) fn at(&self, slot: u64) -> Option<f64> {
-        let (at, season) = (self.position(slot), self.own.len());
+        let at = self.position(slot);
         if self.own[at].is_nan() {
             return self.prior.as_ref().and_then(|prior| prior.at(at));
         }
-        let own = |(back, ahead)| self.own[around(at, season, back, ahead)];
-        mean(self.reach.places().map(own).into_iter())
+        mean_around(&self.own, at, self.reach)
     }
 
     /// Learns that the load was `load` at `slot`; `floor` is added before a ratio is taken.

@@ -45,9 +45,7 @@ impl Series {
             let slots = places.map(|(back, ahead)| (slot + ahead as u64).checked_sub(back as u64));
             return mean(slots.into_iter().flatten().filter_map(|slot| self.get(slot)));
         }
-        let (at, length) = (self.index(slot), self.cells.len());
-        let cells = reach.places().map(|(back, ahead)| self.cells[around(at, length, back, ahead)]);
-        mean(cells.into_iter())
+        mean_around(&self.cells, self.index(slot), reach)
     }
 
     /// Gives `slot` a load, moving the window if it is newer; a slot older than the window is
@@ -86,11 +84,21 @@ impl Series {
     }
 }
 
-/// The place so many `back` or `ahead` of `at` in a ring of `length`, which is no less than either.
-pub(crate) fn around(at: usize, length: usize, back: usize, ahead: usize) -> usize {
-    let to = at + length + ahead - back;
-    let to = if to >= length { to - length } else { to };
-    if to >= length { to - length } else { to }
+/// The mean of what is defined around `at` in a ring, which is no shorter than the reach.
+pub(crate) fn mean_around(ring: &[f64], at: usize, reach: Reach) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (back, ahead) in reach.places() {
+        let mut place = at + ring.len() + ahead - back;
+        while place >= ring.len() {
+            place -= ring.len();
+        }
+        let value = ring[place];
+        if !value.is_nan() {
+            sum += value;
+            count += 1.0;
+        }
+    }
+    (count > 0.0).then(|| sum / count)
 }
 
 #[cfg(test)]
