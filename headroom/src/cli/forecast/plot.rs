@@ -1,6 +1,6 @@
 //! A backtest as a drawing (SVG): the load in the fan of its quantiles, and where it was short.
 //!
-//! Two panels: all that was counted, and its busiest week. It decides nothing.
+//! Two panels: all that was counted, and its busiest week if there is more. It decides nothing.
 
 use std::fmt::Write as _;
 
@@ -39,7 +39,8 @@ pub(super) fn svg(drawn: &Drawn<'_>) -> String {
     let counted: Vec<Answered> =
         drawn.backtest.slots.iter().copied().filter(|answered| answered.counts).collect();
     let week = busiest(&counted, drawn.length);
-    let height = TOP + 2.0 * PANEL + GAP + 44.0;
+    let panels = if week.len() < counted.len() { 2.0 } else { 1.0 };
+    let height = TOP + panels * (PANEL + GAP) - GAP + 44.0;
     let mut out = String::new();
     let _ = write!(
         out,
@@ -51,7 +52,9 @@ pub(super) fn svg(drawn: &Drawn<'_>) -> String {
     );
     legend(&mut out);
     panel(&mut out, drawn, &counted, TOP, "all slots that count");
-    panel(&mut out, drawn, week, TOP + PANEL + GAP, "the busiest week of them");
+    if week.len() < counted.len() {
+        panel(&mut out, drawn, week, TOP + PANEL + GAP, "the busiest week of them");
+    }
     out.push_str("</svg>\n");
     out
 }
