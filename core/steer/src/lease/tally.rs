@@ -22,7 +22,7 @@ const SLACK_LEAST: u64 = LEVEL / 100;
 /// No more than this is leased out beyond the budget, in millionths of it.
 pub(super) const SLACK_MOST: u64 = LEVEL / 8;
 /// What was free counts for no longer than this.
-const SLACK_STEP_MAX: Duration = Duration::from_secs(1);
+const SLACK_STEP: Duration = Duration::from_secs(1);
 
 /// All that are known well brought together what they weigh: only what differs between clients is
 /// learned. What changes for all alike is in the level of demand, and would be counted twice.
@@ -97,13 +97,13 @@ impl Slack {
     /// A client asks while `others` are leased out of `room`.
     pub(super) fn observe(&mut self, (room, others): (u64, u64), waiting: u64, now: Timestamp) {
         let free = room.saturating_sub(others);
-        let passed = millis(now.since(self.seen).min(SLACK_STEP_MAX));
+        let passed = millis(now.since(self.seen).min(SLACK_STEP));
         self.seen = now;
         if waiting > free && room > 0 {
             let free = u128::from(free) * u128::from(LEVEL) / u128::from(room);
             let free = u64::try_from(free).unwrap_or(LEVEL);
             self.over = (self.over + passed).min(millis(SLACK_OVER));
-            let over = self.over.max(millis(2 * SLACK_STEP_MAX));
+            let over = self.over.max(millis(2 * SLACK_STEP));
             self.free = (self.free * (over - passed) + free * passed) / over;
         }
     }
