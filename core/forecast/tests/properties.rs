@@ -95,7 +95,9 @@ proptest! {
         check_sane(&forecast)?;
         prop_assert_eq!(forecast, observed(&samples).forecast(from), "the same again");
         let mut region = Forecaster::pooled(config(), &forecaster).expect("it is alike");
-        for (slot, load) in [(from, 5.0), (from.next(), 1e12), (from.plus(2), 0.0), (from.plus(4), 1.0)] {
+        for (slot, load) in
+            [(from, 5.0), (from.next(), 1e12), (from.plus(2), 0.0), (from.plus(4), 1.0)]
+        {
             let _ = region.observe(slot, load);
         }
         check_sane(&region.forecast(from.plus(5)))?;
