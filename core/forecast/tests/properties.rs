@@ -33,9 +33,12 @@ fn sample() -> impl Strategy<Value = Sample> {
     ]
 }
 
+fn config() -> Config {
+    Config { season_slots: 8, history_seasons: 5, horizon_slots: 12 }
+}
+
 fn observed(samples: &[Sample]) -> Forecaster {
-    let config = Config { season_slots: 8, history_seasons: 5, horizon_slots: 12 };
-    let mut forecaster = Forecaster::new(config).expect("it is within limits");
+    let mut forecaster = Forecaster::new(config()).expect("it is within limits");
     for sample in samples {
         let newest = forecaster.newest().unwrap_or(Slot::new(1_000));
         let (slot, load) = match *sample {
@@ -71,6 +74,10 @@ fn check_sane(forecast: &Forecast) -> Result<(), TestCaseError> {
         prop_assert!(curve.iter().all(|(_, units)| *units <= capacity));
         prop_assert_eq!(curve[0].1, Units::ZERO, "no risk at all allows no sale");
     }
+    let risk = Fraction::from_millionths(20_000).expect("it is at most one");
+    let alone = forecast.slots().iter().map(|slot| forecast.headroom(slot, capacity, risk).units);
+    let run = forecast.run_headroom(forecast.slots(), capacity, risk);
+    prop_assert!(alone.min().is_none_or(|least| run <= least), "{run:?}");
     Ok(())
 }
 
@@ -87,6 +94,13 @@ proptest! {
         let forecast = forecaster.forecast(from);
         check_sane(&forecast)?;
         prop_assert_eq!(forecast, observed(&samples).forecast(from), "the same again");
+        let mut region = Forecaster::pooled(config(), &forecaster).expect("it is alike");
+        for (slot, load) in
+            [(from, 5.0), (from.next(), 1e12), (from.plus(2), 0.0), (from.plus(4), 1.0)]
+        {
+            let _ = region.observe(slot, load);
+        }
+        check_sane(&region.forecast(from.plus(5)))?;
     }
 }
 
